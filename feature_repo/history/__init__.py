@@ -1,0 +1,1 @@
+"""The bitemporal event log and the feature tables built from it."""

@@ -1,0 +1,207 @@
+"""The event log: append-only, bitemporal, on Delta; read through DuckDB.
+
+Nothing in the log is changed. A row with a known `event_id` corrects or withdraws what was known
+before it; "as known at K" is the latest row per `event_id` with `received_time <= K`, without the
+withdrawn ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import duckdb
+import ibis
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from filelock import FileLock
+from ibis.expr.types import Table
+
+from feature_repo.event import CONTENT_FIELDS, MICROS
+from feature_repo.history.schema import EVENTS, LOG
+
+_PARTITION: Final = "event_month"
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append did. Rows that the log already held word for word are `known`."""
+
+    rows: int
+    known: int
+    #: Delta version that holds the rows; unchanged when there were none.
+    version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of the log, fixed: later appends do not show in it."""
+
+    #: None: the log does not exist yet.
+    version: int | None
+    files: tuple[str, ...]
+    #: Greatest log_pos, -1 when empty.
+    last_position: int
+
+    def rows(self, con: duckdb.DuckDBPyConnection) -> Table:
+        """Every row of the log, unordered, as an Ibis table with the LOG schema."""
+        backend = ibis.duckdb.from_connection(con)
+        if not self.files:
+            con.register("log_empty", LOG.empty_table())
+            return backend.table("log_empty")
+        name = f"log_v{self.version}"
+        con.from_parquet(list(self.files), hive_partitioning=True, union_by_name=True).create_view(
+            name, replace=True
+        )
+        table = backend.table(name)
+        return table.mutate(event_month=table.event_month.cast("string"))
+
+    def as_known(
+        self, con: duckdb.DuckDBPyConnection, at: datetime, columns: Sequence[str]
+    ) -> Table:
+        """The events as we knew them at `at`, that instant included: one row per event_id."""
+        rows = self.rows(con)
+        return _latest(rows.filter(rows.received_time <= ibis.literal(at)), columns)
+
+    def as_corrected(self, con: duckdb.DuckDBPyConnection, columns: Sequence[str]) -> Table:
+        """The events by everything known today: one row per event_id."""
+        return _latest(self.rows(con), columns)
+
+
+class EventLog:
+    """The log in one folder. One writer at a time (a file lock); any number of readers."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def exists(self) -> bool:
+        """Whether anything was ever appended."""
+        return bool(DeltaTable.is_deltatable(str(self._path)))
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """The newest version, or the version asked for."""
+        if not self.exists():
+            return Snapshot(None, (), -1)
+        table = DeltaTable(str(self._path), version=version)
+        actions = pa.table(table.get_add_actions(flatten=True))
+        positions = actions.column("max.log_pos").to_pylist() if actions.num_rows else []
+        return Snapshot(table.version(), tuple(table.file_uris()), max(positions, default=-1))
+
+    def append(self, con: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation) -> Appended:
+        """Append the events (EVENTS schema, in order) that the log does not hold yet.
+
+        All or nothing, in one Delta commit. A row is known when the log, or an earlier row of
+        `events`, says the same under the same event_id. What does not fit in the connection's
+        memory limit is spilled.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self._path}.lock"):
+            before = self.snapshot()
+            events.create_view("incoming", replace=True)
+            _create_held(con, before)
+            con.execute(_STAGE_SQL)
+            total, fresh = con.execute(
+                "SELECT (SELECT count(*) FROM hashed), (SELECT count(*) FROM fresh)"
+            ).fetchone() or (0, 0)
+            version = before.version
+            if fresh:
+                con.execute(_POSITION_SQL, [before.last_position + 1])
+                reader = con.table("positioned").to_arrow_reader(100_000)
+                write_deltalake(
+                    str(self._path),
+                    reader.cast(LOG),
+                    mode="append",
+                    partition_by=[_PARTITION],
+                    commit_properties=CommitProperties(custom_metadata={"rows": str(fresh)}),
+                )
+                version = self.snapshot().version
+            con.execute(_CLEAN_SQL)
+        return Appended(rows=fresh, known=total - fresh, version=version)
+
+    def compact(self, *, keep: timedelta = timedelta(days=30)) -> int:
+        """Merge small files; drop files no version younger than `keep` needs.
+
+        Returns the number of files now in use.
+        """
+        if not self.exists():
+            return 0
+        with FileLock(f"{self._path}.lock"):
+            table = DeltaTable(str(self._path))
+            table.optimize.compact()
+            table.vacuum(
+                retention_hours=int(keep.total_seconds() // 3600),
+                dry_run=False,
+                enforce_retention_duration=False,
+            )
+            table.create_checkpoint()
+            return len(DeltaTable(str(self._path)).file_uris())
+
+
+def _create_held(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
+    """Make the identities of the rows in the snapshot queryable as `held`."""
+    backend = ibis.duckdb.from_connection(con)
+    rows = snapshot.rows(con).select("event_id", "content_hash", "event_month")
+    backend.create_view("held", rows, overwrite=True)
+
+
+def _latest(rows: Table, columns: Sequence[str]) -> Table:
+    """The latest row per event_id, retracted ones left out, with only `columns`."""
+    needed = dict.fromkeys([*columns, "event_id", "op", "received_time", "log_pos"])
+    narrow = rows.select(*needed)
+    newest_first = ibis.window(
+        group_by=narrow.event_id,
+        order_by=[narrow.received_time.desc(), narrow.log_pos.desc()],
+    )
+    ranked = narrow.mutate(_rank=ibis.row_number().over(newest_first))
+    # By name: `.op` is a method of every Ibis table.
+    return ranked.filter(ranked["_rank"] == 0, ranked["op"] == "upsert").select(*columns)
+
+
+def _hash_term(name: str) -> str:
+    """SQL text of one content field: equal values give equal text in every session."""
+    if name == "event_time":
+        return "epoch_us(event_time)::VARCHAR"
+    if name in {"amount", "machine_score"}:
+        return f"round({name} * {MICROS})::BIGINT::VARCHAR"
+    return f"{name}::VARCHAR"
+
+
+# The unit and group separators cannot run two fields together; a null differs from "".
+_CONTENT_SQL: Final = "md5(concat({}))".format(
+    ", chr(31), ".join(f"coalesce({_hash_term(name)}, chr(29))" for name in CONTENT_FIELDS)
+)
+
+_STAGE_SQL: Final = f"""
+CREATE OR REPLACE TEMP TABLE hashed AS
+  SELECT {", ".join(EVENTS.names)},
+         {_CONTENT_SQL} AS content_hash,
+         strftime(event_time, '%Y-%m') AS event_month,
+         row_number() OVER () AS ordinal
+  FROM incoming;
+CREATE OR REPLACE TEMP TABLE fresh AS
+  SELECT * EXCLUDE (repeat)
+  FROM (SELECT *, row_number() OVER (PARTITION BY event_id, content_hash ORDER BY ordinal) AS repeat
+        FROM hashed) AS ranked
+  ANTI JOIN (SELECT * FROM held
+             WHERE event_month IN (SELECT DISTINCT event_month FROM hashed)) AS held
+    USING (event_id, content_hash)
+  WHERE repeat = 1;
+"""
+
+_POSITION_SQL: Final = f"""
+CREATE OR REPLACE TEMP TABLE positioned AS
+  SELECT ? + row_number() OVER (ORDER BY ordinal) - 1 AS log_pos,
+         {", ".join(EVENTS.names)}, content_hash, event_month
+  FROM fresh ORDER BY ordinal;
+"""
+
+_CLEAN_SQL: Final = """
+DROP TABLE IF EXISTS positioned;
+DROP TABLE fresh;
+DROP TABLE hashed;
+DROP VIEW held;
+DROP VIEW incoming;
+"""

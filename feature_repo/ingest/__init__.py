@@ -1,0 +1,1 @@
+"""From foreign tables and payloads to canonical events."""

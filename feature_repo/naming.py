@@ -1,0 +1,121 @@
+"""What is measured, over which memory, and how each feature is called: one grammar, one place.
+
+`opens_d28` is a count that decays with a half-life of 28 days, `opens_30d` a plain 30-day window,
+`opens_log2_d28` the stored state that `opens_d28` is read from, `opens_total` the lifetime count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from feature_repo.event import EventType
+
+HALF_LIVES_DAYS: Final = (7, 28, 112)
+"""Memories of the decayed counters, in days. Seven is the shortest the exponent range allows for
+events from 2000 on; the values avoid those of WINDOWS_DAYS, so no two names look alike."""
+
+WINDOWS_DAYS: Final = (7, 30, 90, 365)
+"""Widths of the daily windows, in whole UTC days."""
+
+BLOCKS: Final = 6
+"""Four-hour blocks of the local day, for send-time affinity."""
+
+BLOCK_HALF_LIFE_DAYS: Final = 28
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Something that is counted: `plural` names it in features, `kind` feeds it."""
+
+    plural: str
+    singular: str
+    kind: EventType
+    #: True: adds the event's amount instead of one.
+    money: bool = False
+    #: True: only events that a person made count.
+    human: bool = False
+
+
+MEASURES: Final = (
+    Measure("sends", "send", EventType.SENT),
+    Measure("opens", "open", EventType.OPENED, human=True),
+    Measure("clicks", "click", EventType.CLICKED, human=True),
+    Measure("browses", "browse", EventType.BROWSED),
+    Measure("purchases", "purchase", EventType.PURCHASED),
+    Measure("revenue", "revenue", EventType.PURCHASED, money=True),
+)
+"""Counted with decay and in windows."""
+
+TOTALS: Final = (
+    *MEASURES,
+    Measure("refunds", "refund", EventType.REFUNDED),
+    Measure("bounces", "bounce", EventType.BOUNCED),
+    Measure("complaints", "complaint", EventType.COMPLAINED),
+    Measure("unsubscribes", "unsubscribe", EventType.UNSUBSCRIBED),
+)
+"""Counted over a customer's whole life."""
+
+LAST_AT: Final = tuple(measure for measure in TOTALS if not measure.money)
+"""Measures whose newest event time is kept."""
+
+ENGAGEMENT: Final = (EventType.OPENED, EventType.CLICKED, EventType.BROWSED, EventType.PURCHASED)
+"""What a customer does, as opposed to what is done to them. Opens and clicks by persons only."""
+
+
+def log2_state(plural: str, half_life_days: int) -> str:
+    """Name of a stored decayed counter, e.g. `opens_log2_d28`."""
+    return f"{plural}_log2_d{half_life_days}"
+
+
+def decayed(plural: str, half_life_days: int) -> str:
+    """Name of a decayed counter read at a time, e.g. `opens_d28`."""
+    return f"{plural}_d{half_life_days}"
+
+
+def windowed(plural: str, days: int) -> str:
+    """Name of a plain window, e.g. `opens_30d`."""
+    return f"{plural}_{days}d"
+
+
+def total(plural: str) -> str:
+    """Name of a lifetime count or sum, e.g. `opens_total`."""
+    return f"{plural}_total"
+
+
+def last_at(singular: str) -> str:
+    """Name of the newest event time of a measure, in epoch seconds, e.g. `last_open_at`."""
+    return f"last_{singular}_at"
+
+
+def hours_since(singular: str) -> str:
+    """Name of a recency in hours, e.g. `hours_since_last_open`."""
+    return f"hours_since_last_{singular}"
+
+
+def block_state(block: int) -> str:
+    """Name of a local block's stored engagement, e.g. `engagement_block3_log2_d28`."""
+    return f"engagement_block{block}_log2_d{BLOCK_HALF_LIFE_DAYS}"
+
+
+ACTIVITY: Final = (
+    *(log2_state(m.plural, h) for m in MEASURES for h in HALF_LIVES_DAYS),
+    *(block_state(b) for b in range(BLOCKS)),
+    *(last_at(m.singular) for m in LAST_AT),
+    "first_event_at",
+    "last_event_at",
+    "first_purchase_at",
+    *(total(m.plural) for m in TOTALS),
+)
+"""Columns of the `activity` view, all Float64; times are epoch seconds; null means never."""
+
+CUSTOMER_DAILY: Final = (
+    *(windowed(m.plural, w) for m in MEASURES for w in WINDOWS_DAYS),
+    *(windowed("active_days", w) for w in WINDOWS_DAYS),
+)
+"""Columns of the `customer_daily` view, all Float64."""
+
+PROFILE_TEXT: Final = ("country", "mailbox_provider", "currency")
+PROFILE_NUMBERS: Final = ("utc_offset_minutes", "is_subscribed")
+CUSTOMER_PROFILE: Final = (*PROFILE_TEXT, *PROFILE_NUMBERS)
+"""Columns of the `customer_profile` view: texts as String, numbers as Float64."""

@@ -1,0 +1,1 @@
+"""Drift, and the reports a person reads."""

@@ -1,0 +1,1 @@
+"""The online edge, and the scoring runtime that training evaluates with."""

@@ -1,0 +1,1 @@
+"""From the spine to a registered model version."""
