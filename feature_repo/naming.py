@@ -93,6 +93,16 @@ def hours_since(singular: str) -> str:
     return f"hours_since_last_{singular}"
 
 
+def rate(of: str, per: str, half_life_days: int) -> str:
+    """Name of a decayed share, e.g. `opens_per_sends_d28`."""
+    return f"{of}_per_{per}_d{half_life_days}"
+
+
+def trend(plural: str) -> str:
+    """Name of the recent pace over the long-run pace of a measure, e.g. `opens_trend`."""
+    return f"{plural}_trend"
+
+
 def block_state(block: int) -> str:
     """Name of a local block's stored engagement, e.g. `engagement_block3_log2_d28`."""
     return f"engagement_block{block}_log2_d{BLOCK_HALF_LIFE_DAYS}"

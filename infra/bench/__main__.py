@@ -1,0 +1,76 @@
+"""`make bench`: runs the benchmarks, prints a table, writes bench.json in the data folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from feature_repo.settings import load_settings
+
+BENCHMARKS: Final = {
+    "bulk_load": "infra.bench.bulk_load",
+    "bulk_read_1000": "infra.bench.bulk_read",
+    "pit_join": "infra.bench.pit_join",
+    "build_growth": "infra.bench.build_growth",
+}
+"""Name: the module whose `run(workdir)` measures it. Imported when it runs: Feast takes seconds."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmarks named, or all; 2 when a name is unknown."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--only", default="", help="comma-separated names")
+    chosen = [name for name in parser.parse_args(argv).only.split(",") if name] or [*BENCHMARKS]
+    unknown = [name for name in chosen if name not in BENCHMARKS]
+    console = Console()
+    if unknown:
+        console.print(f"No benchmark {', '.join(unknown)}. There are: {', '.join(BENCHMARKS)}.")
+        return 2
+    home = load_settings().home.absolute()
+    workdir = home / "bench"
+    results: dict[str, dict[str, Any]] = {}
+    try:
+        for name in chosen:
+            started = time.perf_counter()
+            with console.status(f"{name} runs"):
+                folder = workdir / name
+                folder.mkdir(parents=True, exist_ok=True)
+                results[name] = importlib.import_module(BENCHMARKS[name]).run(folder)
+            console.print(f"{name}: {time.perf_counter() - started:.0f} s")
+            write_results(home / "bench.json", results)
+    finally:
+        rmtree(workdir, ignore_errors=True)
+    console.print(results_table(results))
+    return 0
+
+
+def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Merge the results into the file: a run of some keeps what others measured."""
+    held = json.loads(path.read_text()) if path.exists() else {}
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(held | results, indent=1))
+    fresh.replace(path)
+
+
+def results_table(results: dict[str, dict[str, Any]]) -> Table:
+    """One row per benchmark."""
+    table = Table("benchmark", "ours", "baseline", "unit", "ratio", "more")
+    for name, result in results.items():
+        figures = [f"{result[key]:,.4g}" for key in ("ours", "baseline")]
+        more = {k: v for k, v in result.items() if k not in {"ours", "baseline", "unit", "ratio"}}
+        said = ", ".join(f"{key} {value}" for key, value in more.items())
+        table.add_row(name, *figures, str(result["unit"]), f"{result['ratio']:.2f}", said)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,80 @@
+"""The one command, `foresend`: translates words to calls, and errors to sentences."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from feature_repo.errors import ForesendError
+from infra.commands import (
+    demo,
+    features_build,
+    features_load,
+    importing,
+    keys_add,
+    keys_list,
+    keys_revoke,
+    log_compact,
+    models_list,
+    models_promote,
+    report_drift,
+    serve,
+    status,
+    train,
+    up,
+)
+
+
+def _group(text: str) -> typer.Typer:
+    return typer.Typer(help=text, no_args_is_help=True)
+
+
+def build_app() -> typer.Typer:
+    """All commands, in the order a new installation needs them."""
+    app = typer.Typer(
+        name="foresend",
+        help="Scores each e-mail customer at the moment a message is about to be sent.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.command("up")(up.command)
+    app.command("status")(status.command)
+    app.command("demo")(demo.command)
+    app.command("import")(importing.command)
+    features = _group("Build the feature tables and load the online store.")
+    features.command("build")(features_build.command)
+    features.command("load")(features_load.command)
+    app.add_typer(features, name="features")
+    app.command("train")(train.command)
+    models = _group("See and promote registered models.")
+    models.command("list")(models_list.command)
+    models.command("promote")(models_promote.command)
+    app.add_typer(models, name="models")
+    app.command("serve")(serve.command)
+    keys = _group("API keys of the scoring API.")
+    keys.command("add")(keys_add.command)
+    keys.command("list")(keys_list.command)
+    keys.command("revoke")(keys_revoke.command)
+    app.add_typer(keys, name="keys")
+    report = _group("Reports for people and for exit codes.")
+    report.command("drift")(report_drift.command)
+    app.add_typer(report, name="report")
+    log = _group("Care for the event log.")
+    log.command("compact")(log_compact.command)
+    app.add_typer(log, name="log")
+    return app
+
+
+def main() -> None:
+    """Run the command line: 0 done, 2 cannot be used as given, or what the command says."""
+    try:
+        build_app()()
+    except ForesendError as exc:
+        typer.echo(f"foresend: {exc}", err=True)
+        sys.exit(exc.exit_code)
+
+
+if __name__ == "__main__":
+    main()

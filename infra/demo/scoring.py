@@ -1,0 +1,108 @@
+"""Scores customers over HTTP and times each request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+import numpy as np
+
+from feature_repo.errors import NotReady
+
+BATCH: Final = 100
+MODEL_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What scoring every customer gave."""
+
+    #: The answers of the API, one per customer, in request order.
+    answers: list[dict[str, Any]]
+    model_version: str
+    #: Latency of requests for one customer, over loopback, in milliseconds.
+    single_p50_ms: float
+    single_p99_ms: float
+    #: Latency of requests for 100 customers.
+    batch_p50_ms: float
+    #: Customers per second in requests of 100, one request at a time.
+    customers_per_s: float
+
+
+def wait_for_model(client: httpx.Client, target: str, version: str) -> None:
+    """Wait until the API answers with the promoted version.
+
+    Raises:
+        NotReady: it did not within a minute.
+    """
+    deadline = time.monotonic() + MODEL_TIMEOUT_S
+    answer = "no answer"
+    while time.monotonic() < deadline:
+        response = client.post("/v1/score", json=_request(target, ["nobody"], None))
+        if response.is_success and str(response.json()["model"]["version"]) == version:
+            return
+        answer = f"{response.status_code} {response.text[:200]}"
+        time.sleep(0.25)
+    message = f"The API did not serve {target} version {version} in time; it answered {answer}."
+    raise NotReady(message)
+
+
+def score_all(
+    client: httpx.Client,
+    target: str,
+    customers: Sequence[str],
+    send_at: datetime,
+    *,
+    singles: int = 500,
+    advance: Callable[[int], None],
+) -> Scored:
+    """Score every customer in requests of 100, then `singles` of them one by one."""
+    answers: list[dict[str, Any]] = []
+    batch_ms: list[float] = []
+    version = ""
+    for ids in _batches(customers):
+        body, took = _timed(client, _request(target, ids, send_at))
+        answers.extend(body["scores"])
+        version = str(body["model"]["version"])
+        batch_ms.append(took)
+        advance(len(ids))
+    single_ms = []
+    for customer in customers[:singles]:
+        single_ms.append(_timed(client, _request(target, [customer], send_at))[1])
+        advance(1)
+    return Scored(
+        answers=answers,
+        model_version=version,
+        single_p50_ms=float(np.percentile(single_ms, 50)),
+        single_p99_ms=float(np.percentile(single_ms, 99)),
+        batch_p50_ms=float(np.percentile(batch_ms, 50)),
+        customers_per_s=len(customers) / (sum(batch_ms) / 1000),
+    )
+
+
+def _batches(customers: Sequence[str]) -> Iterator[list[str]]:
+    for start in range(0, len(customers), BATCH):
+        yield list(customers[start : start + BATCH])
+
+
+def _request(target: str, customers: Sequence[str], send_at: datetime | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "target": target,
+        "customers": [{"customer_id": customer} for customer in customers],
+    }
+    if send_at is not None:
+        body["send_at"] = send_at.isoformat()
+    return body
+
+
+def _timed(client: httpx.Client, body: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    started = time.perf_counter()
+    response = client.post("/v1/score", json=body)
+    took = (time.perf_counter() - started) * 1000
+    response.raise_for_status()
+    answer: dict[str, Any] = response.json()
+    return answer, took

@@ -1,0 +1,68 @@
+"""The one page the demo ends with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from infra.stack.state import Stack
+
+
+def show_summary(
+    console: Console, facts: dict[str, Any], stack: Stack, saved: Path, *, stays_up: bool
+) -> None:
+    """Print what ran, what came out, and where to look."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for label, text in _rows(facts):
+        table.add_row(label, text)
+    console.print()
+    console.print(Panel(table, title="Foresend on the real Online Retail purchases"))
+    console.print(f"All numbers: {saved}", soft_wrap=True)
+    console.print(f"Drift report, for a browser: {facts['drift_report']}", soft_wrap=True)
+    if stays_up:
+        api = stack.services["api"].url
+        console.print(f"API documentation: {api}/docs", soft_wrap=True)
+        if "mlflow" in stack.services:
+            console.print(f"Models and runs: {stack.services['mlflow'].url}", soft_wrap=True)
+        console.print("The stack stays up. Ctrl-C stops it.")
+
+
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    training = facts["training"]
+    return [
+        (
+            "Data",
+            f"{facts['events']:,} events of {facts['customers']:,} customers; "
+            f"scored as of {facts['send_at']}",
+        ),
+        (
+            f"Model {facts['target']}",
+            f"version {facts['model_version']} ({facts['chosen']}), "
+            f"{training['rows']:,} rows, {training['positives']:,} positives",
+        ),
+        (
+            "Quality",
+            f"AUC {facts['auc']:.4f} beside {facts['baseline_auc']:.4f} of a recency, frequency, "
+            f"monetary model on the same later rows; calibration slope "
+            f"{facts['calibration_slope']:.2f}; top-decile lift {training['top_decile_lift']:.2f}",
+        ),
+        (
+            "Scoring over HTTP",
+            f"{facts['scored']:,} customers, {facts['degraded']} degraded; one customer: "
+            f"p50 {facts['score_p50_ms']:.1f} ms, p99 {facts['score_p99_ms']:.1f} ms; "
+            f"in hundreds: {facts['score_customers_per_s']:,} customers/s",
+        ),
+        (
+            "Online = offline",
+            f"{facts['online_offline_compared']:,} values compared, "
+            f"{facts['online_offline_mismatches']} differ",
+        ),
+        ("Drift", "; ".join([facts["drift_status"], *facts["drift_causes"][:3]])),
+        ("Time", f"{facts['total_seconds']:.0f} s"),
+    ]

@@ -1,0 +1,257 @@
+"""The scoring runtime: what training logs and evaluates with, and what serving serves.
+
+A model is a folder of JSON and LightGBM text, readable without MLflow, Feast or pickle:
+
+    spec.json       features in order, levels of text features, estimator, calibrator, origin
+    booster.txt     the trees, when the estimator is LightGBM
+    examples.json   rows and their scores, recomputed at every load
+    manifest.json   SHA-256 of the files above
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import lightgbm
+import numpy as np
+
+from feature_repo.errors import ForesendError
+from serving.calibrator import Calibrator, FloatArray, calibrator_from_json
+from serving.encoder import Columns, Encoder
+from serving.logistic import Logistic, logistic_from_json
+
+SCHEMA_VERSION: Final = 1
+SPEC: Final = "spec.json"
+BOOSTER: Final = "booster.txt"
+EXAMPLES: Final = "examples.json"
+MANIFEST: Final = "manifest.json"
+
+TOLERANCE: Final = 1e-12
+"""How far an example may be off: exp and log1p differ in their last bit between processors."""
+
+
+class ModelUnusable(ForesendError):
+    """A model folder is damaged, incomplete, or made for another version of Foresend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoringModel:
+    """One model, complete: named feature columns in, calibrated probabilities out. Thread-safe."""
+
+    target: str
+    feature_service: str
+    encoder: Encoder
+    estimator: lightgbm.Booster | Logistic
+    calibrator: Calibrator
+    #: Newest knowledge time the training rows' labels were read at, ISO 8601.
+    trained_through: str
+    #: Share of positive labels among the training rows.
+    base_rate: float
+    #: `{"columns": {feature: values}, "scores": [...]}`; see `with_examples`.
+    examples: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Every column `predict` needs."""
+        return self.encoder.features
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """The features that are texts."""
+        return tuple(name for name in self.encoder.features if name in self.encoder.categories)
+
+    @property
+    def estimator_kind(self) -> str:
+        """`lightgbm` or `logistic`."""
+        return "logistic" if isinstance(self.estimator, Logistic) else "lightgbm"
+
+    def raw(self, columns: Columns) -> FloatArray:
+        """Log-odds before calibration.
+
+        Raises:
+            ModelUnusable: a feature of the model is not among the columns.
+        """
+        try:
+            matrix = self.encoder.matrix(columns)
+        except KeyError as exc:
+            message = (
+                f"Model of {self.target!r} needs features that were not given: {exc.args[0]}. "
+                f"It was trained with feature service {self.feature_service!r}; serve that one."
+            )
+            raise ModelUnusable(message) from exc
+        return margin(self.estimator, matrix, self.encoder.features)
+
+    def predict(self, columns: Columns) -> FloatArray:
+        """Probability of the target for each row. Columns are taken by name; others are ignored.
+
+        Raises:
+            ModelUnusable: a feature of the model is not among the columns.
+        """
+        return self.calibrator.apply(self.raw(columns))
+
+    def with_examples(self, columns: Columns) -> ScoringModel:
+        """The same model, carrying these rows and their scores to check itself at load."""
+        kept = {name: _plain(columns[name].tolist()) for name in self.feature_names}
+        scores = self.predict(_unplain(kept, self.categorical)).tolist()
+        return ScoringModel(
+            target=self.target,
+            feature_service=self.feature_service,
+            encoder=self.encoder,
+            estimator=self.estimator,
+            calibrator=self.calibrator,
+            trained_through=self.trained_through,
+            base_rate=self.base_rate,
+            examples={"columns": kept, "scores": scores},
+        )
+
+    def check(self) -> None:
+        """Recompute the examples, together and one by one.
+
+        Raises:
+            ModelUnusable: a score is not the one that was logged, or depends on its neighbours.
+        """
+        if not self.examples:
+            return
+        columns = _unplain(self.examples["columns"], self.categorical)
+        expected = np.asarray(self.examples["scores"], dtype=np.float64)
+        scores = self.predict(columns)
+        if scores.shape != expected.shape or np.max(np.abs(scores - expected)) > TOLERANCE:
+            message = (
+                f"Model of {self.target!r} does not reproduce its own examples: it was damaged, "
+                "or this LightGBM reads it otherwise. Train it again with this installation."
+            )
+            raise ModelUnusable(message)
+        alone = [
+            self.predict({name: values[i : i + 1] for name, values in columns.items()})[0]
+            for i in range(len(expected))
+        ]
+        if alone != scores.tolist():
+            message = f"Model of {self.target!r} scores a row differently among others than alone."
+            raise ModelUnusable(message)
+
+    def save(self, folder: Path) -> None:
+        """Write the model; the folder is created."""
+        folder.mkdir(parents=True, exist_ok=True)
+        spec: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "target": self.target,
+            "feature_service": self.feature_service,
+            "features": list(self.encoder.features),
+            "categories": {k: list(v) for k, v in self.encoder.categories.items()},
+            "estimator": self.estimator_kind,
+            "calibrator": self.calibrator.to_json(),
+            "trained_through": self.trained_through,
+            "base_rate": self.base_rate,
+        }
+        files = {EXAMPLES: json.dumps(self.examples, allow_nan=False)}
+        if isinstance(self.estimator, Logistic):
+            spec["logistic"] = self.estimator.to_json()
+        else:
+            files[BOOSTER] = self.estimator.model_to_string()
+        files[SPEC] = json.dumps(spec, indent=1, allow_nan=False)
+        for name, text in files.items():
+            (folder / name).write_text(text)
+        hashes = {name: _sha256((folder / name).read_bytes()) for name in sorted(files)}
+        (folder / MANIFEST).write_text(json.dumps(hashes, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path) -> ScoringModel:
+        """The model in a folder, after it reproduced its own examples.
+
+        Raises:
+            ModelUnusable: a file is missing or changed, the version is another one, the trees do
+                not read the listed features, or an example comes out otherwise.
+        """
+        try:
+            files = _verified(folder)
+            spec = json.loads(files[SPEC])
+            if spec["schema_version"] != SCHEMA_VERSION:
+                message = f"schema_version {spec['schema_version']}, not {SCHEMA_VERSION}"
+                raise ValueError(message)
+            model = cls(
+                target=spec["target"],
+                feature_service=spec["feature_service"],
+                encoder=_encoder(spec),
+                estimator=_estimator(spec, files),
+                calibrator=calibrator_from_json(spec["calibrator"]),
+                trained_through=spec["trained_through"],
+                base_rate=float(spec["base_rate"]),
+                examples=json.loads(files[EXAMPLES]),
+            )
+        except (OSError, KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError) as exc:
+            message = f"Model folder {folder} cannot be used: {exc}. Train or download it again."
+            raise ModelUnusable(message) from exc
+        model.check()
+        return model
+
+
+def margin(
+    estimator: lightgbm.Booster | Logistic, matrix: FloatArray, features: Sequence[str]
+) -> FloatArray:
+    """Log-odds of each row of a matrix whose columns are `features`."""
+    if isinstance(estimator, Logistic):
+        return estimator.margin(matrix, {name: i for i, name in enumerate(features)})
+    # A matrix of no rows is an error to LightGBM; threads cost more than they bring here.
+    if matrix.shape[0] == 0:
+        return np.empty(0, dtype=np.float64)
+    rows = np.ascontiguousarray(matrix)
+    return np.asarray(estimator.predict(rows, raw_score=True, num_threads=1), dtype=np.float64)
+
+
+def _verified(folder: Path) -> dict[str, str]:
+    """The files of the manifest, each with the hash it was written with."""
+    hashes = json.loads((folder / MANIFEST).read_text())
+    files = {}
+    for name, expected in hashes.items():
+        content = (folder / name).read_bytes()
+        if _sha256(content) != expected:
+            message = f"{name} is not the file that was written"
+            raise ValueError(message)
+        files[name] = content.decode()
+    return files
+
+
+def _encoder(spec: Mapping[str, Any]) -> Encoder:
+    features = tuple(spec["features"])
+    categories = {name: tuple(levels) for name, levels in spec["categories"].items()}
+    if len(set(features)) != len(features) or not set(categories) <= set(features):
+        message = "the feature list repeats a name or lacks a text feature"
+        raise ValueError(message)
+    return Encoder(features, categories)
+
+
+def _estimator(spec: Mapping[str, Any], files: Mapping[str, str]) -> lightgbm.Booster | Logistic:
+    features = list(spec["features"])
+    if spec["estimator"] == "logistic":
+        logistic = logistic_from_json(spec["logistic"])
+        used = {term.feature for term in (*logistic.numbers, *logistic.levels)}
+        if not used <= set(features):
+            message = f"weights of features that are not listed: {sorted(used - set(features))}"
+            raise ValueError(message)
+        return logistic
+    booster = lightgbm.Booster(model_str=files[BOOSTER])
+    if booster.feature_name() != features:
+        message = "the trees read other features than the list names"
+        raise ValueError(message)
+    return booster
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _plain(values: Sequence[Any]) -> list[Any]:
+    """As JSON holds them: missing and infinite numbers become null."""
+    return [None if isinstance(v, float) and not np.isfinite(v) else v for v in values]
+
+
+def _unplain(columns: Mapping[str, Sequence[Any]], texts: Sequence[str]) -> Columns:
+    return {
+        name: np.array(values, dtype=object if name in texts else np.float64)
+        for name, values in columns.items()
+    }
