@@ -7,6 +7,7 @@ measurements they come from).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from feature_repo import contract
 from monitoring.signatures import explain
 from monitoring.statistics import Movement, Shift, Sizes, mean_shift, measure
+from serving.bins import ATOM_SHARE, INFINITE, MISSING, OTHER, NumberBins, TextBins, as_texts
 from serving.profile import ColumnProfile, LaunchProfile, histogram, logit
 
 WARN_QPSI: Final = 0.02
@@ -105,11 +107,8 @@ def judge_score(profile: LaunchProfile, score: npt.NDArray[Any], *, checks: int)
         level = Status.DRIFT if shift.exceeds(ALERT_LOGIT) else Status.WARN
         status = worst([status, level])
         odds_ratio = math.exp(shift.delta)
-        reasons.insert(
-            0, f"the mean log-odds moved by {shift.delta:+.2f} (odds x {odds_ratio:.2f})"
-        )
-    sentence = f"The score {_join(reasons)}." if reasons else "The score is as at launch."
-    sentence = sentence.replace("The score the", "The")
+        reasons.insert(0, f"mean log-odds moved by {shift.delta:+.2f} (odds x {odds_ratio:.2f})")
+    sentence = f"score: {'; '.join(reasons)}." if reasons else "score is as at launch."
     return Finding("score", "score", status, sentence, movement, shift, severity)
 
 
@@ -133,10 +132,14 @@ def _judge_feature(
     severity = _severity(movement)
     if status is Status.OK:
         return Finding(name, view, status, f"{name} is as at launch.", movement, severity=severity)
-    clause = explain(name, column.quantiles, values) if column.is_number else None
+    clause = (
+        explain(name, column.quantiles, values)
+        if isinstance(column.bins, NumberBins)
+        else _unseen(column.bins, values)
+    )
     if clause is not None:
         reasons.insert(0, clause)
-    sentence = f"{name}: {_join(reasons)}."
+    sentence = f"{name}: {'; '.join(reasons)}."
     if name in CONTEXT:
         sentence += " It follows from when messages are sent."
     return Finding(name, view, status, sentence, movement, severity=severity)
@@ -151,18 +154,17 @@ def _judge(movement: Movement, highest: Status) -> tuple[Status, list[str]]:
     value = movement.value
     if value is not None and value.exceeds(VALUE_SHARE):
         levels.append(Status.DRIFT)
-        reasons.append(f"{movement.valued:.6g} in {_from_to(value)}")
+        reasons.append(f"the value {movement.valued:.6g} in {_from_to(value)}")
     if movement.outside.exceeds(OUTSIDE_SHARE):
         levels.append(Status.WARN)
-        reasons.append(f"{movement.outside.now:.1%} of rows lie outside the range seen at launch")
+        reasons.append(f"{movement.outside.now:.1%} of rows outside the range seen at launch")
     if movement.qpsi >= max(WARN_QPSI, movement.qpsi_floor):
         is_alert = movement.qpsi >= max(ALERT_QPSI, movement.qpsi_floor)
         levels.append(Status.DRIFT if is_alert else Status.WARN)
         label, before, now = movement.cell
-        reasons.append(
-            f"qPSI {movement.qpsi:.2g}, most of it where the value is {_cell(label)}: "
-            f"{now:.1%} of rows, {before:.1%} at launch"
-        )
+        cell = f"{label} values" if label in {MISSING, INFINITE, OTHER} else f"values {label}"
+        shares = _from_to(Shift(before, now, 0.0))
+        reasons.append(f"qPSI {movement.qpsi:.2g}, mostly {cell}: {shares}")
     status = min(worst(levels), highest, key=_RANK.__getitem__)
     return status, reasons
 
@@ -184,11 +186,20 @@ def _deviation(column: ColumnProfile) -> float:
 
 
 def _from_to(shift: Shift) -> str:
-    return f"{shift.now:.1%} of rows, {shift.before:.1%} at launch"
+    return f"{shift.now:.1%} of rows ({shift.before:.1%} at launch)"
 
 
-def _cell(label: str) -> str:
-    return label.removeprefix("= ")
+def _unseen(bins: TextBins, values: npt.NDArray[Any]) -> str | None:
+    """The most frequent category that had no cell at launch, if it would have one now."""
+    texts = as_texts(values)
+    seen = Counter(text for text in texts if text is not None and text not in bins.categories)
+    if not seen:
+        return None
+    category, rows = seen.most_common(1)[0]
+    share = rows / len(texts)
+    if share < ATOM_SHARE:
+        return None
+    return f"category {category!r}, rare or unseen at launch, is {share:.1%} of rows"
 
 
 def _too_few(customers: int) -> str:
@@ -196,7 +207,3 @@ def _too_few(customers: int) -> str:
         f"only {customers} customers in this window; at least {FEWEST_CUSTOMERS} are needed "
         "to tell a change from chance"
     )
-
-
-def _join(clauses: list[str]) -> str:
-    return "; ".join(clauses)

@@ -119,7 +119,8 @@ def measure(
         null=Shift(before, now, share_floor(before, now, sizes)),
         value=value,
         valued=valued,
-        outside=Shift(0.0, outside, share_floor(0.0, outside, sizes)),
+        # Some rows of a small window always pass the launch extremes: five are not news.
+        outside=Shift(0.0, outside, share_floor(0.0, outside, sizes) + 5 / max(sizes.current, 1)),
         cell=_most_moved(column, counted),
     )
 

@@ -27,6 +27,10 @@ ATOM_SHARE: Final = 0.01
 ATOM_ROWS: Final = 5
 """And at least so many rows, so that ties in a small table do not each become a cell."""
 
+OTHER: Final = "other"
+MISSING: Final = "missing"
+INFINITE: Final = "infinite"
+
 SMOOTHING: Final = 0.5
 """Added to every cell before shares are taken, so that an empty cell does not make PSI infinite."""
 
@@ -54,8 +58,8 @@ class NumberBins:
             pairs = pairwise(shown)
             bins = [f"below {shown[0]}", *(f"{a} to {b}" for a, b in pairs), f"from {shown[-1]}"]
         else:
-            bins = ["other values" if len(self.atoms) else "any value"]
-        return (*bins, *(f"= {atom:.6g}" for atom in self.atoms), "missing", "infinite")
+            bins = [OTHER if len(self.atoms) else "of any size"]
+        return (*bins, *(f"= {atom:.6g}" for atom in self.atoms), MISSING, INFINITE)
 
     def order(self) -> tuple[int, ...]:
         """Cells as a reader expects them: an atom before the bin it lies in, null and inf last."""
@@ -95,7 +99,7 @@ class TextBins:
 
     def labels(self) -> tuple[str, ...]:
         """What each cell holds, for people."""
-        return (*self.categories, "other values", "missing")
+        return (*self.categories, OTHER, MISSING)
 
     def order(self) -> tuple[int, ...]:
         """Cells in the order a reader expects."""

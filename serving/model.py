@@ -229,7 +229,8 @@ def _estimator(spec: Mapping[str, Any], files: Mapping[str, str]) -> lightgbm.Bo
     features = list(spec["features"])
     if spec["estimator"] == "logistic":
         logistic = logistic_from_json(spec["logistic"])
-        used = {term.feature for term in (*logistic.numbers, *logistic.levels)}
+        used = {term.feature for term in logistic.numbers}
+        used |= {term.feature for term in logistic.levels}
         if not used <= set(features):
             message = f"weights of features that are not listed: {sorted(used - set(features))}"
             raise ValueError(message)

@@ -9,6 +9,8 @@ from shutil import rmtree
 
 import duckdb
 import ibis
+import pyarrow as pa
+from ibis.expr.types import Table
 
 from feature_repo.settings import Settings
 
@@ -36,3 +38,11 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 def backend(con: duckdb.DuckDBPyConnection) -> ibis.backends.duckdb.Backend:
     """The Ibis backend over an open connection."""
     return ibis.duckdb.from_connection(con)
+
+
+def stream(
+    con: duckdb.DuckDBPyConnection, rows: Table, batch_rows: int = 65_536
+) -> Iterator[pa.RecordBatch]:
+    """The rows of an expression in batches, without holding them all."""
+    # Ibis' own to_pyarrow_batches calls a method that DuckDB 2 no longer has.
+    yield from con.sql(ibis.to_sql(rows, dialect="duckdb")).to_arrow_reader(batch_rows)

@@ -1,0 +1,180 @@
+"""Versions: what the log said about an event, and from when until when it said so.
+
+Every upsert row of an event_id is a version, alive over [known_from, known_to): from its own
+received_time until that of the next row of the same event_id, whichever row that is. Rows of an
+event are ordered by (received_time, log_pos). A retract row is no version; it only ends one. All
+times are microseconds since the Unix epoch; a version that nothing ended has known_to = FOREVER.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import ibis
+from ibis.expr.datatypes import Timestamp
+from ibis.expr.types import IntegerColumn, StringColumn, Table
+
+from feature_repo import activity, naming
+from feature_repo.event import HUMAN_MACHINES, MICROS, Op
+
+FOREVER: Final = 2**62
+"""known_to of a version that is alive today; beyond any time in microseconds."""
+
+ALWAYS: Final = 0
+"""First instant of a customer's first segment; before any received_time."""
+
+BUCKETS: Final = tuple("0123456789abcdef")
+"""Partitions of the feature tables: the first hexadecimal digit of md5(customer_id)."""
+
+_SOURCE: Final = (
+    "event_id",
+    "customer_id",
+    "received_time",
+    "log_pos",
+    "op",
+    "type",
+    "machine",
+    "event_time",
+    "amount",
+    "utc_offset_minutes",
+    *naming.PROFILE_TEXT,
+)
+
+
+@ibis.udf.scalar.builtin
+def epoch_us(time: Timestamp("UTC")) -> int:  # type: ignore[empty-body,valid-type]  # DuckDB's own
+    """Microseconds since the Unix epoch."""
+
+
+@ibis.udf.scalar.builtin
+def round_even(value: float, digits: int) -> float:  # type: ignore[empty-body]  # DuckDB's own
+    """Rounded half to even, as Python's `round`."""
+
+
+@ibis.udf.scalar.builtin
+def md5(text: str) -> str:  # type: ignore[empty-body]  # DuckDB's own
+    """The digest as hexadecimal digits."""
+
+
+def bucket_of(customer_id: StringColumn) -> StringColumn:
+    """The partition of a customer."""
+    return md5(customer_id).substr(0, 1)
+
+
+def changed_since(rows: Table, position: int) -> Table:
+    """Customers whose history says something else by rows after `position`.
+
+    One row per customer: customer_id, since = the earliest knowledge time at which it differs.
+    A correction that moves an event concerns the customer it leaves as well.
+    """
+    fresh = rows.filter(rows.log_pos > position)
+    events = fresh.group_by("event_id").agg(since=epoch_us(fresh.received_time.min()))
+    concerned = rows.select("event_id", "customer_id").join(events, "event_id")
+    return concerned.group_by("customer_id").agg(since=concerned.since.min())
+
+
+def all_customers(rows: Table) -> Table:
+    """Every customer, as if nothing had been absorbed yet."""
+    return rows.select("customer_id").distinct().mutate(since=ibis.literal(ALWAYS, "int64"))
+
+
+def versions(rows: Table, scope: Table) -> Table:
+    """The versions of the customers in `scope` (customer_id, since), zero-length ones dropped."""
+    narrow = rows.select(*_SOURCE).mutate(known_from=epoch_us(rows.received_time))
+    several = narrow.group_by("event_id").agg(count=narrow.count())
+    several = several.filter(several["count"] > 1).select("event_id")
+    once = narrow.anti_join(several, "event_id").mutate(known_to=ibis.literal(FOREVER, "int64"))
+    chain = narrow.semi_join(several, "event_id")
+    order = ibis.window(group_by=chain.event_id, order_by=[chain.known_from, chain.log_pos])
+    following = ibis.coalesce(chain.known_from.lead().over(order), FOREVER)
+    alive = once.union(chain.mutate(known_to=following).select(*once.columns))
+    # By name: `.op` is a method of every Ibis table.
+    alive = alive.filter(alive["op"] == Op.UPSERT.value, alive.known_from < alive.known_to)
+    return _measured(alive.join(scope, "customer_id"))
+
+
+def _measured(alive: Table) -> Table:
+    amount_micros = round_even(alive.amount * MICROS, 0).cast("int64")
+    return alive.select(
+        "customer_id",
+        "since",
+        "known_from",
+        "known_to",
+        "log_pos",
+        "type",
+        *naming.PROFILE_TEXT,
+        "utc_offset_minutes",
+        bucket=bucket_of(alive.customer_id),
+        kind=_kind_code(alive),
+        time_us=epoch_us(alive.event_time),
+        micros=ibis.coalesce(amount_micros, 0),
+    )
+
+
+def _kind_code(alive: Table) -> IntegerColumn:
+    """`activity.kind_code` of every row."""
+    human = alive.machine.isin([machine.value for machine in HUMAN_MACHINES])
+    branches = []
+    for kind in activity.KINDS:
+        same = alive.type == kind.value
+        counts = same & human if kind in activity.HUMAN_KINDS else same
+        branches.append((counts, ibis.literal(activity.kind_code(kind, human=True), "int8")))
+    return ibis.cases(*branches, else_=ibis.literal(activity.NOT_COUNTED, "int8"))
+
+
+def segments(alive: Table) -> Table:
+    """Stretches of knowledge time in which a customer's versions are only added to.
+
+    One row per customer and stretch, [start, stop): the first starts at ALWAYS, each other one at
+    an instant where a version of the customer ended. Customers none of whose versions ended have
+    no row here.
+    """
+    ended = alive.filter(alive.known_to < FOREVER)
+    starts = ended.select("customer_id", start="known_to").distinct()
+    first = starts.select("customer_id").distinct().mutate(start=ibis.literal(ALWAYS, "int64"))
+    every = starts.union(first)
+    order = ibis.window(group_by=every.customer_id, order_by=every.start)
+    return every.mutate(stop=ibis.coalesce(every.start.lead().over(order), FOREVER))
+
+
+def expand(alive: Table) -> Table:
+    """Versions as a stream of additions, replayed from the start of each segment.
+
+    Adds `segment` (its start) and `known_at`: when this addition shows. Versions alive at the
+    start of a segment are carried into it and show at its start. A marker row (kind NOT_COUNTED,
+    log_pos -1, everything else null) stands for each start, so that a segment in which nothing is
+    left shows too. Order in a segment: (known_from, log_pos).
+    """
+    parts = segments(alive)
+    linear = alive.anti_join(parts, "customer_id").mutate(
+        segment=ibis.literal(ALWAYS, "int64"), known_at=alive.known_from
+    )
+    replayed = alive.join(
+        parts,
+        [
+            alive.customer_id == parts.customer_id,
+            alive.known_from < parts.stop,
+            alive.known_to > parts.start,
+        ],
+    )
+    replayed = replayed.mutate(
+        segment=replayed.start, known_at=ibis.greatest(replayed.known_from, replayed.start)
+    ).select(*linear.columns)
+    return linear.union(replayed).union(_markers(alive, parts, linear))
+
+
+def _markers(alive: Table, parts: Table, like: Table) -> Table:
+    customers = alive.select("customer_id", "since", "bucket").distinct()
+    later = parts.filter(parts.start > ALWAYS).join(customers, "customer_id")
+    marks = later.mutate(
+        segment=later.start,
+        known_at=later.start,
+        known_from=later.start,
+        log_pos=ibis.literal(-1, "int64"),
+        kind=ibis.literal(activity.NOT_COUNTED, "int8"),
+    )
+    schema = like.schema()
+    blank = {
+        name: ibis.null(schema[name]) for name in like.columns if name not in marks.columns
+    }
+    return marks.mutate(**blank).select(*like.columns)

@@ -1,0 +1,35 @@
+"""The view that is computed at the moment of a send."""
+
+from __future__ import annotations
+
+import pandas as pd
+from feast import FeatureView, OnDemandFeatureView, RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+
+from feature_repo import contract, transforms
+from feature_repo.views import field
+
+
+# Feast stores this text and runs it elsewhere with nothing of this module in scope: import inside.
+def send_time_features(inputs: pd.DataFrame) -> pd.DataFrame:
+    """What transforms.send_time makes of the stored columns and `send_at`."""
+    from feature_repo.transforms import send_time
+
+    return pd.DataFrame(send_time(inputs, inputs["send_at"]), index=inputs.index)
+
+
+def send_time(activity: FeatureView, profile: FeatureView) -> OnDemandFeatureView:
+    """Recencies, decayed values, rates and local time, read at the request's `send_at`."""
+    request = RequestSource(name="send_request", schema=[field(contract.REQUEST_COLUMN)])
+    declare = on_demand_feature_view(
+        name=contract.SEND_TIME,
+        sources=[
+            activity[list(transforms.ACTIVITY_INPUTS)],
+            profile[list(transforms.PROFILE_INPUTS)],
+            request,
+        ],
+        schema=[field(name) for name in transforms.SEND_TIME],
+        mode="pandas",
+        description="Stored state read at the moment of a send.",
+    )
+    return declare(send_time_features)

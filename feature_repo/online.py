@@ -1,0 +1,143 @@
+"""Bulk reads and writes of the online store, in Feast's layout and without Feast.
+
+Commands go out as one buffer per chunk over a connection of the caller's client, so its address,
+password, TLS and time limits hold; replies are read while the next chunk is being made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final, Protocol, cast
+
+import pyarrow as pa
+import redis
+
+from feature_repo import wire
+from feature_repo.errors import StoreUnavailable
+from feature_repo.online_codec import Layout, OnlineRows, Reply, decode, encode
+
+WRITE_CHUNK: Final = 2_000
+"""Rows of one buffer: some 2 MB, so the memory of a load does not grow with it."""
+
+READ_CHUNK: Final = 1_000
+
+
+def loaded_key(project: str) -> str:
+    """Key of the note that says how far the online store is complete."""
+    return f"foresend:{project}:loaded"
+
+
+def read_loaded(client: redis.Redis, project: str) -> dict[str, Any] | None:
+    """The note of the last complete load, or None when this Redis never had one."""
+    raw = cast("bytes | None", client.get(loaded_key(project)))
+    if raw is None:
+        return None
+    note: dict[str, Any] = json.loads(raw)
+    return note
+
+
+def connect(url: str) -> redis.Redis:
+    """A client with time limits; what it raises is told as StoreUnavailable by `answers`."""
+    return redis.Redis.from_url(url, socket_connect_timeout=5.0, socket_timeout=60.0)
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Raise StoreUnavailable, with the cure, when Redis does not answer inside."""
+    try:
+        yield
+    except redis.RedisError as exc:
+        message = (
+            f"Redis does not answer ({exc}). Start it with `foresend up`, or set "
+            "FORESEND_REDIS_URL to the one that runs."
+        )
+        raise StoreUnavailable(message) from exc
+
+
+class _Connection(Protocol):
+    """What is used of a redis-py connection, which is not fully typed."""
+
+    def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
+
+    def read_response(self, *, disable_decoding: bool) -> Any: ...
+
+    def disconnect(self) -> None: ...
+
+
+class OnlineWriter:
+    """Writes rows as they are; whoever calls decides that they are the newest."""
+
+    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+
+    def write(self, view: str, table: pa.Table) -> int:
+        """Write each row over what the customer had of the view; returns the number of rows.
+
+        Raises:
+            redis.RedisError: the connection broke or Redis refused; some rows may be written.
+        """
+        with _borrowed(self._client) as connection:
+            in_flight = 0
+            for start in range(0, table.num_rows, WRITE_CHUNK):
+                chunk = table.slice(start, WRITE_CHUNK)
+                buffer = encode(self._layout, view, chunk)
+                _replies(connection, in_flight)
+                connection.send_packed_command([buffer], check_health=False)
+                in_flight = chunk.num_rows
+            _replies(connection, in_flight)
+        return int(table.num_rows)
+
+
+class OnlineReader:
+    """Reads all columns of a layout, one HMGET per customer."""
+
+    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+        self._tail = b"".join(map(wire.bulk, layout.fields))
+        self._head = b"*%d\r\n" % (2 + len(layout.fields)) + wire.bulk(b"HMGET")
+
+    def read(self, customer_ids: Sequence[str], at: datetime | None = None) -> OnlineRows:
+        """What is known of the customers, in their order; see `online_codec.decode` for `at`.
+
+        Raises:
+            redis.RedisError: the connection broke or Redis refused.
+        """
+        replies: list[Reply] = []
+        with _borrowed(self._client) as connection:
+            for start in range(0, len(customer_ids), READ_CHUNK):
+                keys = self._layout.keys(customer_ids[start : start + READ_CHUNK])
+                buffer = b"".join(self._head + wire.bulk(key) + self._tail for key in keys)
+                connection.send_packed_command([buffer], check_health=False)
+                replies += _replies(connection, len(keys))
+        return decode(self._layout, replies, at)
+
+
+def read_commands(
+    layout: Layout, customer_ids: Sequence[str]
+) -> list[tuple[bytes, tuple[bytes, ...]]]:
+    """Key and fields of the HMGET of each customer, for a client of the caller's own."""
+    return [(key, layout.fields) for key in layout.keys(customer_ids)]
+
+
+@contextmanager
+def _borrowed(client: redis.Redis) -> Iterator[_Connection]:
+    """A connection of the client's pool; closed when anything fails, as replies may be left."""
+    held = client.connection_pool.get_connection()
+    connection = cast("_Connection", held)
+    try:
+        yield connection
+    except BaseException:
+        connection.disconnect()
+        raise
+    finally:
+        client.connection_pool.release(held)
+
+
+def _replies(connection: _Connection, count: int) -> list[Any]:
+    read = connection.read_response
+    return [read(disable_decoding=True) for _ in range(count)]

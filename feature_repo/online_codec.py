@@ -1,0 +1,304 @@
+"""The bytes of Feast's Redis layout, made and read for whole columns at once. Knows no client.
+
+One hash per customer holds all views. Its key (serialisation version 3, little endian) is
+`u32 1 | u32 2 | u32 len | join key | u32 2 | u32 len | customer id | project`. A feature's field
+is murmur3_32 of `view:feature`, its value a ValueProto (double: 0x29 and 8 bytes; string: 0x12,
+length, UTF-8; missing: nothing). Field `_ts:view` is a Timestamp proto: when the row was known.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Final
+
+import mmh3
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo import contract, wire
+
+Reply = Sequence[bytes | None]
+Floats = npt.NDArray[np.float64]
+Texts = npt.NDArray[np.object_]
+
+HSET: Final = (b"HSET",)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_STRING_TYPE: Final = struct.pack("<I", 2)
+_DOUBLE: Final = 0x29
+_FLOAT: Final = 0x35
+_STRING: Final = 0x12
+_VARINT_TAGS: Final = frozenset({0x18, 0x20, 0x38, 0x40})  # int32, int64, bool, timestamp
+_SECONDS_TAG: Final = 0x08
+_NANOS_TAG: Final = 0x10
+_MISSING: Final = b"\x29" + struct.pack("<d", float("nan"))
+# A field of 4 bytes and a double of 9, each as a bulk string; an empty one is 9 bytes shorter.
+_PAIR: Final = b"$4\r\n....\r\n$9\r\n\x29........\r\n"
+_EMPTY: Final = np.frombuffer(b"$0\r\n\r\n", dtype=np.uint8)
+_VALUE_AT: Final = 10
+_NUMBER_AT: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRows:
+    """What Redis holds of some customers, in the order they were asked for."""
+
+    #: By feature: Float64 with NaN, or for texts objects with None, where nothing is known.
+    columns: Mapping[str, Floats | Texts]
+    #: By view: knowledge time of the row in epoch seconds, NaN when there is none.
+    known_at: Mapping[str, Floats]
+    #: Whether any view has a row of the customer.
+    found: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the features of some views are. Make it once and keep it: it remembers its bytes."""
+
+    project: str
+    #: The columns to read, by view.
+    views: Mapping[str, Sequence[str]]
+    texts: frozenset[str] = frozenset(contract.TEXT_FEATURES)
+    entity: str = contract.ENTITY
+    #: How long a row may be served after its knowledge time; views that are not named: for ever.
+    ttl: Mapping[str, timedelta] = field(default_factory=dict)
+
+    @cached_property
+    def numbers(self) -> tuple[tuple[str, str], ...]:
+        """(view, feature) of the Float64 columns, in reading order."""
+        return tuple(
+            (v, f) for v, names in self.views.items() for f in names if f not in self.texts
+        )
+
+    @cached_property
+    def words(self) -> tuple[tuple[str, str], ...]:
+        """(view, feature) of the text columns, in reading order."""
+        return tuple((v, f) for v, names in self.views.items() for f in names if f in self.texts)
+
+    @cached_property
+    def fields(self) -> tuple[bytes, ...]:
+        """What one HMGET asks for: numbers, words, then the times of the views."""
+        pairs = (*self.numbers, *self.words)
+        return (*(feature_field(*pair) for pair in pairs), *map(time_field, self.views))
+
+    @cached_property
+    def key_prefix(self) -> bytes:
+        """What every key of this entity starts with, whatever the project."""
+        return struct.pack("<I", 1) + _STRING_TYPE + _sized(self.entity) + _STRING_TYPE
+
+    def keys(self, customer_ids: Iterable[str]) -> list[bytes]:
+        """The key of each customer."""
+        prefix, project = self.key_prefix, self.project.encode()
+        return [prefix + _sized(customer_id) + project for customer_id in customer_ids]
+
+    def customer_of(self, key: bytes) -> str | None:
+        """The customer of a key, or None when it belongs to something else.
+
+        Keys of project `pre_prod` end like those of `prod`: the length decides.
+        """
+        start = len(self.key_prefix) + 4
+        if not key.startswith(self.key_prefix) or len(key) < start:
+            return None
+        (length,) = struct.unpack_from("<I", key, start - 4)
+        if key[start + length :] != self.project.encode():
+            return None
+        return key[start : start + length].decode()
+
+
+def all_columns(project: str) -> Layout:
+    """The layout of every stored column."""
+    return Layout(project, contract.VIEWS)
+
+
+def model_columns(project: str) -> Layout:
+    """The layout of the columns that scoring needs."""
+    return Layout(project, contract.ONLINE_COLUMNS)
+
+
+def feature_field(view: str, feature: str) -> bytes:
+    """Field of a feature in a customer's hash."""
+    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def time_field(view: str) -> bytes:
+    """Field of a view's knowledge time in a customer's hash."""
+    return f"_ts:{view}".encode()
+
+
+def timestamp(known_at: datetime) -> bytes:
+    """The value of a view's knowledge time."""
+    micros = (known_at - _EPOCH) // timedelta(microseconds=1)
+    seconds, rest = divmod(micros, 1_000_000)
+    parts = ((_SECONDS_TAG, seconds), (_NANOS_TAG, rest * 1_000))
+    return b"".join(bytes([tag]) + wire.varint(value) for tag, value in parts if value)
+
+
+def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[bytes] = HSET) -> bytes:
+    """RESP of one command per row: `command`, the key, then field and value of each column.
+
+    The table has the entity, `event_timestamp` and any columns of the view; a null and a NaN are
+    both written as missing.
+    """
+    rows = table.num_rows
+    names = [n for n in table.column_names if n in layout.views[view]]
+    words = [n for n in names if n in layout.texts]
+    numbers = [n for n in names if n not in layout.texts]
+    arguments = len(command) + 3 + 2 * len(names)
+    head = b"*%d\r\n" % arguments + b"".join(map(wire.bulk, command))
+    keys = layout.keys(table.column(layout.entity).to_pylist())
+    return wire.join(
+        [
+            wire.constant(head, rows),
+            wire.ragged([wire.bulk(key) for key in keys]),
+            wire.constant(wire.bulk(time_field(view)), rows),
+            *wire.bulks(_times(table.column(contract.EVENT_TIMESTAMP))),
+            _numbers(view, numbers, table),
+            *(column for name in words for column in _words(view, name, table)),
+        ]
+    )
+
+
+def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None) -> OnlineRows:
+    """What the replies to `layout.fields` say.
+
+    A row whose ttl has run out at `at` counts as missing. `at` None: nothing has run out.
+    """
+    width = len(layout.numbers)
+    flat = [value or _MISSING for reply in replies for value in reply[:width]]
+    matrix = _matrix(flat, len(replies), width)
+    known_at = {
+        view: _seconds([reply[width + len(layout.words) + i] for reply in replies])
+        for i, view in enumerate(layout.views)
+    }
+    columns: dict[str, Floats | Texts] = {
+        name: matrix[i] for i, (_, name) in enumerate(layout.numbers)
+    }
+    for i, (_, name) in enumerate(layout.words, start=width):
+        columns[name] = np.array([_text(reply[i]) for reply in replies], dtype=object)
+    for view, ttl in layout.ttl.items() if at is not None else ():
+        _expire(layout, view, columns, known_at, (at - ttl).timestamp())
+    known = [~np.isnan(times) for times in known_at.values()]
+    return OnlineRows(columns, known_at, np.logical_or.reduce(known))
+
+
+def _sized(text: str) -> bytes:
+    data = text.encode()
+    return struct.pack("<I", len(data)) + data
+
+
+def _times(column: pa.ChunkedArray) -> wire.Column:
+    """Timestamp protos: seconds and, below them, nanoseconds, each left out when zero."""
+    micros = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    seconds, rest = np.divmod(micros, 1_000_000)
+    data, mask = [], []
+    for tag, value in ((_SECONDS_TAG, seconds), (_NANOS_TAG, rest * 1000)):
+        digits, shown = wire.varints(value)
+        data += [np.full((len(value), 1), tag, dtype=np.uint8), digits]
+        mask += [value[:, np.newaxis] != 0, shown & (value[:, np.newaxis] != 0)]
+    return np.concatenate(data, axis=1), np.concatenate(mask, axis=1)
+
+
+def _numbers(view: str, names: Sequence[str], table: pa.Table) -> wire.Column:
+    """Field and double of every column, 25 bytes each, 16 where it is missing."""
+    rows = table.num_rows
+    values = np.empty((rows, len(names)), dtype="<f8")
+    for i, name in enumerate(names):
+        values[:, i] = pc.cast(table.column(name), pa.float64()).to_numpy(zero_copy_only=False)
+    pairs = [_PAIR.replace(b"....", feature_field(view, name), 1) for name in names]
+    template = np.frombuffer(b"".join(pairs), dtype=np.uint8).reshape(len(names), len(_PAIR))
+    data = np.tile(template, (rows, 1, 1))
+    data[:, :, _NUMBER_AT : _NUMBER_AT + 8] = values.view(np.uint8).reshape(rows, -1, 8)
+    mask = np.ones(data.shape, dtype=np.bool_)
+    missing = np.isnan(values)
+    data[missing, _VALUE_AT : _VALUE_AT + len(_EMPTY)] = _EMPTY
+    mask[missing, _VALUE_AT + len(_EMPTY) :] = False
+    return data.reshape(rows, -1), mask.reshape(rows, -1)
+
+
+def _words(view: str, name: str, table: pa.Table) -> tuple[wire.Column, ...]:
+    """Field and string of one text column."""
+    column = table.column(name).combine_chunks().dictionary_encode()
+    values = [wire.bulk(_string(text)) for text in column.dictionary.to_pylist()]
+    data, mask = wire.ragged([*values, wire.bulk(b"")])
+    codes = pc.fill_null(column.indices, len(values)).to_numpy(zero_copy_only=False)
+    field_column = wire.constant(wire.bulk(feature_field(view, name)), table.num_rows)
+    return field_column, (data[codes], mask[codes])
+
+
+def _string(text: str | None) -> bytes:
+    data = (text or "").encode()
+    return bytes([_STRING]) + wire.varint(len(data)) + data
+
+
+def _matrix(values: Sequence[bytes], rows: int, width: int) -> Floats:
+    """The doubles, one row per feature."""
+    joined = b"".join(values)
+    raw = np.frombuffer(joined, dtype=np.uint8)
+    if len(raw) == rows * width * 9:
+        cells = raw.reshape(rows, width, 9)
+        if (cells[:, :, 0] == _DOUBLE).all():
+            doubles = np.ascontiguousarray(cells[:, :, 1:].transpose(1, 0, 2))
+            return doubles.view("<f8").reshape(width, rows)
+    numbers = [_number(value) for value in values]
+    return np.ascontiguousarray(np.array(numbers, dtype=np.float64).reshape(rows, width).T)
+
+
+def _number(value: bytes) -> float:
+    """Any number another Feast client may have written; what is none is missing."""
+    tag, body = value[0], value[1:]
+    if tag == _DOUBLE:
+        return float(struct.unpack("<d", body)[0])
+    if tag == _FLOAT:
+        return float(struct.unpack("<f", body)[0])
+    if tag in _VARINT_TAGS:
+        data = np.frombuffer(body + b"\0", dtype=np.uint8)[np.newaxis]
+        return float(wire.read_varints(data, np.zeros(1, dtype=np.int64))[0][0])
+    return math.nan
+
+
+def _text(value: bytes | None) -> str | None:
+    if not value or value[0] != _STRING:
+        return None
+    start = 1
+    while value[start] >= 0x80:
+        start += 1
+    return value[start + 1 :].decode()
+
+
+def _seconds(values: Sequence[bytes | None]) -> Floats:
+    """Epoch seconds of Timestamp protos, NaN where there is none."""
+    rows = len(values)
+    absent = np.array([value is None for value in values], dtype=np.bool_)
+    # The two zero bytes end the last number and stand for a tag that is not there.
+    width = max((len(value) for value in values if value is not None), default=0) + 2
+    data = np.array([value or b"" for value in values], dtype=f"S{width}").view(np.uint8)
+    data = data.reshape(rows, width)
+    start = (data[:, 0] == _SECONDS_TAG).astype(np.int64)
+    seconds, position = wire.read_varints(data, start)
+    position = np.where(start > 0, position, 0)
+    has_nanos = data[np.arange(rows), position] == _NANOS_TAG
+    nanos, _ = wire.read_varints(data, position + 1)
+    known = np.where(start > 0, seconds, 0) + np.where(has_nanos, nanos // 1000, 0) / 1e6
+    return np.where(absent, np.nan, known)
+
+
+def _expire(
+    layout: Layout,
+    view: str,
+    columns: dict[str, Floats | Texts],
+    known_at: dict[str, Floats],
+    oldest: float,
+) -> None:
+    """Make the rows of a view that are known from before `oldest` missing."""
+    expired = known_at[view] < oldest
+    for name in layout.views[view]:
+        column = columns[name]
+        column[expired] = None if name in layout.texts else np.nan
+    known_at[view] = np.where(expired, np.nan, known_at[view])

@@ -1,0 +1,41 @@
+"""The stored feature views, one per feature table, generated from the grammar in naming.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from feast import Entity, FeatureView, Field
+from feast.types import Float64, String
+
+from feature_repo import contract
+from feature_repo.settings import Settings
+from feature_repo.sources import feature_table
+
+FOREVER: Final = timedelta(0)
+"""Feast's way to say that a row is valid until the next one."""
+
+_DESCRIPTIONS: Final[Mapping[str, str]] = {
+    contract.ACTIVITY: "Decayed counters as logarithms, newest event times, lifetime totals.",
+    contract.CUSTOMER_DAILY: "Counts, revenue and active days in windows of whole UTC days.",
+    contract.CUSTOMER_PROFILE: "The newest known attributes of a customer.",
+}
+
+
+def field(name: str) -> Field:
+    """A feature by name: text for the few textual columns, else Float64."""
+    return Field(name=name, dtype=String if name in contract.TEXT_FEATURES else Float64)
+
+
+def feature_view(settings: Settings, customer: Entity, name: str) -> FeatureView:
+    """The view over the feature table of the same name."""
+    return FeatureView(
+        name=name,
+        entities=[customer],
+        ttl=FOREVER,
+        schema=[Field(name=contract.ENTITY, dtype=String), *map(field, contract.VIEWS[name])],
+        source=feature_table(settings, name),
+        online=True,
+        description=_DESCRIPTIONS[name],
+    )

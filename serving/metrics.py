@@ -1,0 +1,87 @@
+"""What Prometheus may know. Labels are few and closed: never a customer, never a key."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from serving.registry import Version
+
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """The series of one application."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "foresend_http_requests", "Answers.", ("route", "status"), registry=registry
+        )
+        self.latency = Histogram(
+            "foresend_http_request_seconds",
+            "From the first byte of a request to the last of its answer.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.store_latency = Histogram(
+            "foresend_store_read_seconds",
+            "Reading the features of one request.",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self.rows = Counter(
+            "foresend_scored_rows", "Customers answered for.", ("target",), registry=registry
+        )
+        self.degraded = Counter(
+            "foresend_degraded_rows",
+            "Customers answered for with less than a fresh score.",
+            ("target", "cause"),
+            registry=registry,
+        )
+        self.model = Gauge(
+            "foresend_model_info",
+            "1 for the version in use.",
+            ("target", "version"),
+            registry=registry,
+        )
+        self.model_failures = Counter(
+            "foresend_model_load_failures",
+            "Versions that were refused.",
+            ("target",),
+            registry=registry,
+        )
+        self.registry_polled = Gauge(
+            "foresend_registry_polled_timestamp_seconds",
+            "When the model registry last answered.",
+            registry=registry,
+        )
+        self.registry_failures = Counter(
+            "foresend_registry_poll_failures", "Polls that failed.", registry=registry
+        )
+        self.log_queue = Gauge(
+            "foresend_prediction_log_queue_rows", "Rows not yet written.", registry=registry
+        )
+        self.log_written = Counter(
+            "foresend_prediction_log_written_rows", "Rows written.", registry=registry
+        )
+        self.log_dropped = Counter(
+            "foresend_prediction_log_dropped_rows",
+            "Rows lost because the queue was full or the last flush failed.",
+            registry=registry,
+        )
+        self.log_failures = Counter(
+            "foresend_prediction_log_write_failures",
+            "Flushes that failed; their rows are tried again.",
+            registry=registry,
+        )
+
+    def model_served(self, version: Version, before: Version | None) -> None:
+        """Show one version of a target as the one in use."""
+        if before is not None and before.number != version.number:
+            self.model.remove(before.target, before.number)
+        self.model.labels(version.target, version.number).set(1)
+
+    def exposition(self) -> bytes:
+        """All series in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,98 @@
+"""The models kept on disk: serving goes on from them when MLflow is away or lost its files.
+
+{state}/models/<target>/<version>/    the runtime files, as the registry gave them
+{state}/models/<target>/current.json  which of them was served last
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from serving.registry import Version
+
+_CURRENT: Final = "current.json"
+_ORIGIN: Final = "origin.json"
+_SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+
+
+class Shelf:
+    """Model folders of one installation. Several processes may share it: folders appear whole."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folder(self, version: Version) -> Path | None:
+        """Folder of this very version, None when it is not kept."""
+        place = self._place(version)
+        return place if _origin(place / _ORIGIN) == version else None
+
+    def keep(self, version: Version, files: Mapping[str, bytes]) -> Path:
+        """Store the files of a version, in place of another one of the same number."""
+        place = self._place(version)
+        fresh = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+        fresh.mkdir(parents=True)
+        for name, content in files.items():
+            (fresh / name).write_bytes(content)
+        (fresh / _ORIGIN).write_text(json.dumps(asdict(version)))
+        self.forget(version)
+        try:
+            fresh.rename(place)
+        except OSError:
+            # Another process kept the same version in this instant; its files are as good.
+            shutil.rmtree(fresh, ignore_errors=True)
+        return place
+
+    def forget(self, version: Version) -> None:
+        """Delete what is kept under this version's number."""
+        place = self._place(version)
+        if place.exists():
+            gone = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
+            place.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def last(self, target: str) -> Version | None:
+        """The version that was served last, None when there is none or it is not kept."""
+        version = _origin(self._root / _safe(target) / _CURRENT)
+        if version is None or version.target != target or self.folder(version) is None:
+            return None
+        return version
+
+    def mark(self, version: Version) -> None:
+        """Remember a version as the one served, and drop all but it and the one before it."""
+        before = self.last(version.target)
+        folder = self._root / _safe(version.target)
+        fresh = folder / f".{_CURRENT}-{uuid.uuid4().hex}"
+        fresh.write_text(json.dumps(asdict(version)))
+        fresh.replace(folder / _CURRENT)
+        if before is None or before == version:
+            return
+        kept = {_safe(version.number), _safe(before.number)}
+        for old in folder.iterdir():
+            if old.is_dir() and not old.name.startswith(".") and old.name not in kept:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def _place(self, version: Version) -> Path:
+        return self._root / _safe(version.target) / _safe(version.number)
+
+
+def _safe(name: str) -> str:
+    """The name, when it can be a folder's; what a registry says never leads out of the shelf."""
+    if _SAFE.fullmatch(name) is None:
+        message = f"{name!r} cannot be the name of a folder"
+        raise ValueError(message)
+    return name
+
+
+def _origin(path: Path) -> Version | None:
+    try:
+        raw = json.loads(path.read_text())
+        return Version(str(raw["target"]), str(raw["number"]), raw["run_id"], str(raw["source"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,159 @@
+"""What training reads of the event log: one version of it, up to one knowledge time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import duckdb
+import ibis
+from ibis.expr.types import Table
+
+from feature_repo import naming
+from feature_repo.activity import NOT_COUNTED
+from feature_repo.event import HUMAN_MACHINES, EventType
+from feature_repo.history import versions
+from feature_repo.history.log import Snapshot
+from feature_repo.targets import HUMAN_ONLY, Target
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_US: Final = timedelta(microseconds=1)
+_KNOWN: Final = ("event_id", "type", "customer_id", "event_time", "message_id", "machine")
+
+
+def to_us(value: datetime) -> int:
+    """Microseconds since the Unix epoch.
+
+    >>> to_us(datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC))
+    1000000
+    """
+    return (value - _EPOCH) // _US
+
+
+def from_us(value: int) -> datetime:
+    """The aware UTC time of microseconds since the Unix epoch."""
+    return _EPOCH + value * _US
+
+
+def newest_received(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> datetime | None:
+    """Newest received_time in the log, None when it is empty."""
+    rows = snapshot.rows(con)
+    newest = versions.epoch_us(rows.received_time.max()).to_pyarrow().as_py()
+    return None if newest is None else from_us(newest)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A log version, read for one target. Makes DuckDB tables; times are epoch microseconds."""
+
+    con: duckdb.DuckDBPyConnection
+    snapshot: Snapshot
+    target: Target
+    as_of: datetime
+
+    @property
+    def as_of_us(self) -> int:
+        """The knowledge time as the tables hold it."""
+        return to_us(self.as_of)
+
+    def known(self) -> None:
+        """Make `known`: sends and label events as known at `as_of`; the latter are `is_label`."""
+        events = self.snapshot.as_known(self.con, self.as_of, _KNOWN)
+        wanted = {EventType.SENT.value, *(kind.value for kind in self.target.events)}
+        self._table(
+            "known",
+            events.filter(events.type.isin(sorted(wanted))).select(
+                "event_id",
+                "customer_id",
+                "message_id",
+                at_us=versions.epoch_us(events.event_time),
+                is_send=events.type == EventType.SENT.value,
+                is_label=self._is_label(events),
+            ),
+        )
+
+    def activity(self) -> None:
+        """Make `activity`: spans [begins_us, ends_us) in which a customer is known to be active.
+
+        A span is where an engagement event is known at T and lies in (T - active_within, T].
+        Spans of a customer do not overlap.
+        """
+        within = self.target.active_within
+        if within is None:
+            message = f"target {self.target.name} declares no active_within"
+            raise ValueError(message)
+        rows = self.snapshot.rows(self.con)
+        alive = versions.versions(rows, versions.all_customers(rows))
+        engaged = alive.type.isin([kind.value for kind in naming.ENGAGEMENT])
+        alive = alive.filter(engaged, alive.kind != NOT_COUNTED)
+        self._table("engaged", alive.select("customer_id", "time_us", "known_from", "known_to"))
+        self.con.execute(_ACTIVITY_SQL, [within // _US])
+
+    def started_us(self) -> int | None:
+        """Time of the first event known, None when there is none."""
+        rows = self.snapshot.rows(self.con)
+        first = rows.filter(versions.epoch_us(rows.received_time) <= self.as_of_us)
+        found = versions.epoch_us(first.event_time.min()).to_pyarrow().as_py()
+        return None if found is None else int(found)
+
+    def lateness_us(self, quantile: float) -> int:
+        """Quantile of (received - event) over the target's kinds, by each event's first row.
+
+        Rows with a declared received_time count like observed ones. 0 when there are none.
+        """
+        rows = self.snapshot.rows(self.con)
+        known = rows.filter(versions.epoch_us(rows.received_time) <= self.as_of_us)
+        self._table(
+            "late",
+            known.filter(self._is_label(known)).select(
+                "event_id",
+                "log_pos",
+                late_us=versions.epoch_us(known.received_time)
+                - versions.epoch_us(known.event_time),
+            ),
+        )
+        found = self.con.execute(_LATENESS_SQL, [quantile]).fetchone()
+        return max(0, found[0]) if found and found[0] is not None else 0
+
+    def _is_label(self, events: Table) -> Table:
+        human = events.machine.isin([machine.value for machine in HUMAN_MACHINES])
+        kinds = self.target.events
+        always = [kind.value for kind in kinds if kind not in HUMAN_ONLY]
+        by_person = [kind.value for kind in kinds if kind in HUMAN_ONLY]
+        return events.type.isin(always) | (events.type.isin(by_person) & human)
+
+    def _table(self, name: str, rows: Table) -> None:
+        """Keep an expression's rows under a name, so that they are computed once."""
+        # Ibis 12's own create_table(temp=True, overwrite=True) drops a table without a name.
+        query = ibis.to_sql(rows, dialect="duckdb")
+        self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
+
+
+_LATENESS_SQL: Final = """
+SELECT quantile_disc(late_us, ?)
+FROM (SELECT arg_min(late_us, log_pos) AS late_us FROM late GROUP BY event_id)
+"""
+
+# Overlapping spans are merged: a new island begins where a span begins after all before ended.
+_ACTIVITY_SQL: Final = """
+CREATE OR REPLACE TEMP TABLE activity AS
+  WITH spans AS (
+    SELECT customer_id, greatest(time_us, known_from) AS begins_us,
+           least(time_us + ?, known_to) AS ends_us
+    FROM engaged
+    WHERE greatest(time_us, known_from) < ends_us
+  ), starts AS (
+    SELECT *, begins_us > max(ends_us) OVER (
+                PARTITION BY customer_id ORDER BY begins_us, ends_us
+                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS is_apart
+    FROM spans
+  ), islands AS (
+    SELECT *, count_if(coalesce(is_apart, true)) OVER (
+                PARTITION BY customer_id ORDER BY begins_us, ends_us
+                ROWS UNBOUNDED PRECEDING) AS island
+    FROM starts
+  )
+  SELECT customer_id, min(begins_us) AS begins_us, max(ends_us) AS ends_us
+  FROM islands GROUP BY customer_id, island;
+"""
