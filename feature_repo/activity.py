@@ -94,7 +94,7 @@ def terms_of(events: Sequence[Event]) -> Terms:
     rows = [
         (
             kind_code(event.type, human=event.machine in HUMAN_MACHINES),
-            _micros_since_epoch(event.event_time),
+            micros_since_epoch(event.event_time),
             amount_micros(event.amount) or 0,
             event.utc_offset_minutes or 0,
         )
@@ -324,6 +324,6 @@ def _add_totals(terms: Terms, frame: _Frame) -> None:
         )
 
 
-def _micros_since_epoch(time: datetime) -> int:
+def micros_since_epoch(time: datetime) -> int:
     since = time - _EPOCH
     return since.days * _DAY_US + since.seconds * _SECOND_US + since.microseconds

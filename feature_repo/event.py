@@ -177,8 +177,7 @@ def deterministic_id(provider: str, *parts: object) -> str:
     >>> deterministic_id("shop", "order-1", None) == deterministic_id("shop", "order-1", None)
     True
     """
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (provider, *parts):
-        text = "" if part is None else str(part)
-        digest.update(f"{'-' if part is None else len(text)}:{text}".encode())
-    return digest.hexdigest()
+    texts = (None if part is None else str(part) for part in (provider, *parts))
+    # Lengths keep parts apart. SHA-256, because imports compute the same in DuckDB.
+    joined = "".join("-:" if text is None else f"{len(text)}:{text}" for text in texts)
+    return hashlib.sha256(joined.encode()).hexdigest()[:32]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pandas as pd
 from feast import FeatureView, OnDemandFeatureView, RequestSource
-from feast.on_demand_feature_view import on_demand_feature_view
 
 from feature_repo import contract, transforms
 from feature_repo.views import field
@@ -21,7 +22,7 @@ def send_time_features(inputs: pd.DataFrame) -> pd.DataFrame:
 def send_time(activity: FeatureView, profile: FeatureView) -> OnDemandFeatureView:
     """Recencies, decayed values, rates and local time, read at the request's `send_at`."""
     request = RequestSource(name="send_request", schema=[field(contract.REQUEST_COLUMN)])
-    declare = on_demand_feature_view(
+    return OnDemandFeatureView(
         name=contract.SEND_TIME,
         sources=[
             activity[list(transforms.ACTIVITY_INPUTS)],
@@ -30,6 +31,8 @@ def send_time(activity: FeatureView, profile: FeatureView) -> OnDemandFeatureVie
         ],
         schema=[field(name) for name in transforms.SEND_TIME],
         mode="pandas",
+        # Not by Feast's decorator: it can be applied to a function only once in a process.
+        udf=send_time_features,
+        udf_string=inspect.getsource(send_time_features),
         description="Stored state read at the moment of a send.",
     )
-    return declare(send_time_features)

@@ -129,12 +129,13 @@ def _borrowed(client: redis.Redis) -> Iterator[_Connection]:
     """A connection of the client's pool; closed when anything fails, as replies may be left."""
     held = client.connection_pool.get_connection()
     connection = cast("_Connection", held)
+    clean = False
     try:
         yield connection
-    except BaseException:
-        connection.disconnect()
-        raise
+        clean = True
     finally:
+        if not clean:
+            connection.disconnect()
         client.connection_pool.release(held)
 
 

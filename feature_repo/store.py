@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -39,19 +40,26 @@ def open_store(settings: Settings) -> FeatureStore:
     try:
         store.get_feature_service(contract.FEATURE_SERVICE)
     except FeatureServiceNotFoundException:
-        store.apply([*definitions(settings)])
+        _register(settings, store)
     return store
 
 
 def apply(settings: Settings) -> None:
     """Write today's definitions to the registry, as `feast apply` does. Idempotent."""
-    _bare_store(settings).apply([*definitions(settings)])
+    _register(settings, _bare_store(settings))
 
 
 def _bare_store(settings: Settings) -> FeatureStore:
     settings.state_path.mkdir(parents=True, exist_ok=True)
     text = Template((REPO / "feature_store.yaml").read_text()).substitute(environment(settings))
     return FeatureStore(config=RepoConfig(**yaml.safe_load(text), repo_path=REPO))
+
+
+def _register(settings: Settings, store: FeatureStore) -> None:
+    with warnings.catch_warnings():
+        # Told at every apply; ours are plain numpy over whole columns.
+        warnings.filterwarnings("ignore", message="On demand feature view is an experimental")
+        store.apply([*definitions(settings)])
 
 
 def _redis_url(settings: Settings) -> str:

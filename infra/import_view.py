@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import orjson
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from feature_repo.ingest.files import Progress as Listener
@@ -16,7 +16,7 @@ from feature_repo.ingest.outcome import ImportSummary
 
 @contextmanager
 def progress_bar() -> Iterator[Listener]:
-    """A listener that draws one bar per step on stderr, when that is a terminal."""
+    """A listener that draws one bar per step on stderr; without a terminal, it names the steps."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -28,12 +28,14 @@ def progress_bar() -> Iterator[Listener]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def listen(step: str, done: int, total: int | None) -> None:
             if step not in tasks:
                 tasks[step] = bar.add_task(step, total=total)
-            bar.update(bar.task_ids[tasks[step]], completed=done)
+                if not console.is_terminal:
+                    console.print(step)
+            bar.update(tasks[step], completed=done)
 
         yield listen
 

@@ -7,6 +7,7 @@ each column is checked before, since one that Evidently cannot read costs the wh
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,16 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from evidently import DataDefinition, Dataset, Report
-from evidently.core.report import Snapshot
-from evidently.legacy.calculations.stattests import StatTest, register_stattest
-from evidently.legacy.core import ColumnType
-from evidently.metrics import MeanValue, MissingValueCount, QuantileValue, RowCount, ValueDrift
+
+with warnings.catch_warnings():
+    # Evidently 0.7.23 and the litestar it imports use what numpy and Python have deprecated.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore", SyntaxWarning)
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.core.report import Snapshot
+    from evidently.legacy.calculations.stattests import StatTest, register_stattest
+    from evidently.legacy.core import ColumnType
+    from evidently.metrics import MeanValue, MissingValueCount, QuantileValue, RowCount, ValueDrift
 
 from monitoring.drawn import Drawn, Excluded
 from monitoring.errors import ReportNotWritten

@@ -21,6 +21,9 @@ from serving.profile import ColumnProfile, Histogram, null_share, profile
 FALSE_ALARM: Final = 0.001
 """Probability that any one of a run's checks passes its floor when nothing changed."""
 
+FREQUENT: Final = 5
+"""How many of a window's most frequent values are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -63,8 +66,8 @@ class Movement:
     qpsi: float
     qpsi_floor: float
     null: Shift
-    #: Share of one value: zero, the launch's or the window's most frequent one, whichever moved
-    #: most. None for texts.
+    #: Share of one value: zero, the launch's most frequent one, or one frequent in the window,
+    #: whichever moved most. None for texts.
     value: Shift | None
     #: The value that `value` is about.
     valued: float
@@ -143,8 +146,8 @@ def _value_shift(
     candidates = {0.0}
     if len(atoms):
         candidates.add(float(bins.atoms[atoms.argmax()]))
-    if len(distinct):
-        candidates.add(float(distinct[counts.argmax()]))
+    # The most frequent value is often zero; a clipped or defaulted one comes right after it.
+    candidates.update(distinct[np.argsort(counts)[-FREQUENT:]].tolist())
     best, about = Shift(0.0, 0.0, math.inf), 0.0
     for value in candidates:
         now = float(counts[distinct == value].sum() / max(len(numbers), 1))

@@ -155,6 +155,10 @@ def _remarks(launch: Launch, judged: Judged) -> list[str]:
             f"{window.without_features} more customers were answered without features (unknown, or "
             "a store was down); they are not compared."
         )
+    if window.one_in > 1:
+        remarks.append(
+            f"One customer in {window.one_in} was compared, chosen by a hash of the identity."
+        )
     floors = [f.movement.qpsi_floor for f in judged.features if f.movement is not None]
     if floors and max(floors) > ALERT_QPSI:
         remarks.append(

@@ -21,7 +21,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """Predictions of `(end - days, end]`; arrays have one row per customer, in the same order.
+    """Predictions of `[end - days, end)`; arrays have one row per customer, in the same order.
 
     The newest prediction of a customer in the window is also the newest in every shorter window
     with the same end that it lies in, so a shorter window is a selection of these rows.
@@ -40,10 +40,12 @@ class Window:
     features: Mapping[str, Values]
     #: Rows that lack a feature since their model version has none such; only features with any.
     absent: Mapping[str, Mask]
+    #: Only every so-many-th customer was kept, because there are too many to hold.
+    one_in: int = 1
 
     @property
     def start(self) -> datetime:
-        """Exclusive start."""
+        """First moment of the window."""
         return self.end - timedelta(days=self.days)
 
     @property
@@ -85,12 +87,12 @@ class Window:
         if days >= self.days:
             return self
         since = (self.end - timedelta(days=days)).timestamp()
-        kept = self.scored_at > since
+        kept = self.scored_at >= since
         return replace(
             self,
             days=days,
-            every_at=self.every_at[self.every_at > since],
-            bare_at=self.bare_at[self.bare_at > since],
+            every_at=self.every_at[self.every_at >= since],
+            bare_at=self.bare_at[self.bare_at >= since],
             scored_at=self.scored_at[kept],
             model_version=self.model_version[kept],
             score=self.score[kept],

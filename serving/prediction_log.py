@@ -1,22 +1,16 @@
 """Every answer as one row, written off the request path: {predictions}/date=YYYY-MM-DD/part-*.
 
 A file holds rows of one day (UTC, of `scored_at`), one target and one model version, so its
-feature names are said once, in its metadata. Files appear whole. A clean stop loses nothing, a
-crash what waited: at most `prediction_flush_s` or `prediction_flush_rows`, whichever is reached
-first. When rows come faster than the disk takes them, or it takes none, the queue fills to
-`prediction_queue_rows`; what comes then is dropped and counted, and scoring goes on.
+feature names are said once, in its metadata. Files appear whole, and are never changed.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,10 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import structlog
 
 from feature_repo.settings import Settings
-from serving.metrics import Metrics
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _METADATA: Final = b"foresend"
@@ -56,8 +48,6 @@ SCHEMA: Final = pa.schema(
     ]
 )
 ANSWER: Final = tuple(name for name in SCHEMA.names if not name.startswith("feature"))
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,86 +78,6 @@ class PredictionBatch:
         return len(self.customer_ids)
 
 
-class PredictionLog:
-    """The writing side: one queue and one thread. `add` never waits."""
-
-    def __init__(
-        self, folder: Path, metrics: Metrics, *, flush_s: float, flush_rows: int, queue_rows: int
-    ) -> None:
-        self._folder = folder
-        self._metrics = metrics
-        self._flush_s, self._flush_rows, self._queue_rows = flush_s, flush_rows, queue_rows
-        self._waiting: deque[PredictionBatch] = deque()
-        self._rows = 0
-        self._changed = threading.Condition()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
-
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
-
-    def add(self, batch: PredictionBatch) -> bool:
-        """Queue the rows; False when there was no room and they were dropped and counted."""
-        with self._changed:
-            if self._stopping or self._rows + len(batch) > self._queue_rows:
-                self._metrics.log_dropped.inc(len(batch))
-                return False
-            self._waiting.append(batch)
-            self._rows += len(batch)
-            self._metrics.log_queue.set(self._rows)
-            if self._rows >= self._flush_rows:
-                self._changed.notify()
-        return True
-
-    def stop(self, timeout_s: float = 10.0) -> None:
-        """Write what waits and end the thread. Rows that still cannot be written are counted."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        with self._changed:
-            lost, self._rows = self._rows, 0
-            self._waiting.clear()
-        self._metrics.log_queue.set(0)
-        if lost:
-            self._metrics.log_dropped.inc(lost)
-            log.error("prediction_rows_lost", rows=lost)
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                if not self._stopping:
-                    self._changed.wait(self._flush_s)
-                stopping = self._stopping
-                batches = list(self._waiting)
-            self._flush(batches)
-            if stopping:
-                return
-
-    def _flush(self, batches: Sequence[PredictionBatch]) -> None:
-        """Write the batches, file by file; those of a file that failed stay in the queue."""
-        for key, group in groupby(sorted(batches, key=_file_key), key=_file_key):
-            members = list(group)
-            try:
-                write_batches(self._folder, members)
-            except (OSError, pa.ArrowException) as exc:
-                self._metrics.log_failures.inc()
-                log.error("prediction_log_unwritable", date=key[0], reason=str(exc))
-                continue
-            self._done(members)
-
-    def _done(self, written: Sequence[PredictionBatch]) -> None:
-        rows = sum(len(batch) for batch in written)
-        gone = {id(batch) for batch in written}
-        with self._changed:
-            self._waiting = deque(b for b in self._waiting if id(b) not in gone)
-            self._rows -= rows
-            self._metrics.log_queue.set(self._rows)
-        self._metrics.log_written.inc(rows)
-
-
 def write_batches(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
     """One file of batches of one day, target and model version; it appears whole."""
     first = batches[0]
@@ -193,7 +103,8 @@ def write_batches(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
     return day / name
 
 
-def _file_key(batch: PredictionBatch) -> tuple[str, str, str, str, tuple[str, ...]]:
+def file_key(batch: PredictionBatch) -> tuple[str, str, str, str, tuple[str, ...]]:
+    """Batches of the same key go into the same file; the day comes first."""
     day = f"{batch.scored_at.astimezone(UTC):%Y-%m-%d}"
     features = (*batch.feature_names, *batch.text_names)
     return (day, batch.target, batch.model_version, batch.feature_service, features)

@@ -62,12 +62,16 @@ class ModelRegistry(Protocol):
 class MlflowRegistry:
     """An MLflow tracking server, over REST."""
 
-    def __init__(self, url: str, *, timeout_s: float) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         split = urlsplit(url)
         auth = (split.username, split.password or "") if split.username else None
         address = split._replace(netloc=split.netloc.rpartition("@")[2])
         self._shown = address.geturl()
-        self._client = httpx.AsyncClient(base_url=self._shown, timeout=timeout_s, auth=auth)
+        self._client = httpx.AsyncClient(
+            base_url=self._shown, timeout=timeout_s, auth=auth, transport=transport
+        )
 
     async def champion(self, target: str) -> Version | None:
         """The version with the alias `champion`."""

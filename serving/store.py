@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -21,9 +22,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from feature_repo import contract
+from feature_repo import contract, wire
 from feature_repo.errors import ConfigError, StoreUnavailable
-from feature_repo.online import loaded_key, read_commands
+from feature_repo.online import loaded_key
 from feature_repo.online_codec import Layout, decode
 from serving.encoder import Columns
 from serving.settings import ServingSettings
@@ -31,6 +32,7 @@ from serving.settings import ServingSettings
 LAST_EVENT_AT: Final = "last_event_at"
 FAILURES_TO_OPEN: Final = 5
 OPEN_S: Final = 0.5
+_PING: Final = b"*1\r\n$4\r\nPING\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,14 @@ class Breaker:
         self.retry_at = self.monotonic() + OPEN_S
 
 
+class _Connection(Protocol):
+    """What is used of a redis-py connection, which is not fully typed."""
+
+    async def send_packed_command(self, command: list[bytes], check_health: bool) -> None: ...
+
+    async def read_response(self, *, disable_decoding: bool) -> Any: ...
+
+
 def scoring_layout(project: str) -> Layout:
     """The stored columns that scoring reads: those of the models, and the newest event's time."""
     views = dict(contract.ONLINE_COLUMNS)
@@ -108,13 +118,16 @@ class RedisStore:
 
     def __init__(self, url: str, *, project: str, settings: ServingSettings) -> None:
         self._layout = scoring_layout(project)
-        self._loaded_key = loaded_key(project)
+        self._head = b"*%d\r\n" % (2 + len(self._layout.fields)) + wire.bulk(b"HMGET")
+        self._tail = b"".join(map(wire.bulk, self._layout.fields))
+        note = wire.bulk(loaded_key(project).encode())
+        self._get_loaded = b"*2\r\n" + wire.bulk(b"GET") + note
         self._shown = (
             urlsplit(url)._replace(netloc=urlsplit(url).netloc.rpartition("@")[2]).geturl()
         )
         self._breaker = Breaker()
         try:
-            pool = redis_asyncio.BlockingConnectionPool.from_url(
+            self._pool: Any = redis_asyncio.BlockingConnectionPool.from_url(
                 url,
                 max_connections=settings.redis_connections,
                 timeout=settings.redis_read_timeout_s,
@@ -126,7 +139,6 @@ class RedisStore:
         except ValueError as exc:
             message = f"FORESEND_REDIS_URL {self._shown!r} cannot be used: {exc}."
             raise ConfigError(message) from exc
-        self._client = redis_asyncio.Redis(connection_pool=pool)
 
     async def read(self, customer_ids: Sequence[str]) -> Stored:
         """One HMGET per customer and the note of the last load, in one pipeline."""
@@ -150,35 +162,48 @@ class RedisStore:
     async def ping(self) -> None:
         """PING, past the breaker."""
         try:
-            await self._client.execute_command("PING")
+            async with self._borrowed() as connection:
+                await connection.send_packed_command([_PING], check_health=False)
+                await connection.read_response(disable_decoding=True)
         except (RedisError, OSError) as exc:
             raise StoreUnavailable(self._message(exc)) from exc
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        await self._pool.disconnect()
 
     async def _ask(self, customer_ids: Sequence[str]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for key, fields in read_commands(self._layout, customer_ids):
-            pipeline.execute_command("HMGET", key, *fields)
-        pipeline.execute_command("GET", self._loaded_key)
+        commands = [
+            self._head + wire.bulk(key) + self._tail for key in self._layout.keys(customer_ids)
+        ]
+        buffer = b"".join((*commands, self._get_loaded))
         try:
-            replies: list[Any] = await pipeline.execute(raise_on_error=False)
+            async with self._borrowed() as connection:
+                await connection.send_packed_command([buffer], check_health=False)
+                read = connection.read_response
+                replies = [await read(disable_decoding=True) for _ in range(len(commands) + 1)]
         except (RedisError, OSError) as exc:
             raise StoreUnavailable(self._message(exc)) from exc
         width = len(self._layout.fields)
-        for reply in replies[:-1]:
-            # -LOADING and -WRONGTYPE come as values; none of them may be taken for features.
-            if not isinstance(reply, list) or len(reply) != width:
-                raise StoreUnavailable(self._message(reply))
-        if isinstance(replies[-1], Exception):
-            raise StoreUnavailable(self._message(replies[-1]))
+        if any(not isinstance(r, list) or len(r) != width for r in replies[:-1]):
+            raise StoreUnavailable(self._message("not the reply of a HMGET"))
         return replies
 
+    @asynccontextmanager
+    async def _borrowed(self) -> AsyncIterator[_Connection]:
+        """A connection of the pool; closed when anything fails or the caller is cancelled, since
+        replies that are left in it would answer the next request."""
+        held = await self._pool.get_connection()
+        try:
+            yield held
+        except BaseException:
+            await held.disconnect(nowait=True)
+            raise
+        finally:
+            await self._pool.release(held)
+
     def _message(self, cause: object) -> str:
-        what = f"{type(cause).__name__}: {cause}" if isinstance(cause, Exception) else "bad reply"
+        what = f"{type(cause).__name__}: {cause}" if isinstance(cause, Exception) else cause
         return f"Redis at {self._shown} does not answer ({what}). Check FORESEND_REDIS_URL."
 
 

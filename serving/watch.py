@@ -56,6 +56,22 @@ class Model(Protocol):
         """Probability per row."""
 
 
+@dataclass(frozen=True, slots=True)
+class FixedModel:
+    """A model that gives every row the same score, for tests and trials."""
+
+    score: float = 0.25
+    base_rate: float = 0.05
+    feature_names: tuple[str, ...] = ("opens_30d", "country", "hours_since_last_open")
+    categorical: tuple[str, ...] = ("country",)
+    feature_service: str = contract.FEATURE_SERVICE
+
+    def predict(self, columns: Columns) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        """The score, once per row; a column that is missing is an error, as with a real model."""
+        rows = {len(columns[name]) for name in self.feature_names}
+        return np.full(max(rows), self.score)
+
+
 Loader = Callable[[Path], Model]
 """Model of a folder; raises ForesendError when it cannot be used."""
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import duckdb
 import ibis
-from ibis.expr.types import Table
+from ibis.expr.types import BooleanValue, Table
 
 from feature_repo import naming
-from feature_repo.activity import NOT_COUNTED
-from feature_repo.event import HUMAN_MACHINES, EventType
+from feature_repo.event import HUMAN_MACHINES, EventType, Op
 from feature_repo.history import versions
 from feature_repo.history.log import Snapshot
 from feature_repo.targets import HUMAN_ONLY, Target
@@ -69,7 +69,7 @@ class Reading:
                 "message_id",
                 at_us=versions.epoch_us(events.event_time),
                 is_send=events.type == EventType.SENT.value,
-                is_label=self._is_label(events),
+                is_label=_of_kinds(events, self.target.events),
             ),
         )
 
@@ -84,10 +84,18 @@ class Reading:
             message = f"target {self.target.name} declares no active_within"
             raise ValueError(message)
         rows = self.snapshot.rows(self.con)
-        alive = versions.versions(rows, versions.all_customers(rows))
-        engaged = alive.type.isin([kind.value for kind in naming.ENGAGEMENT])
-        alive = alive.filter(engaged, alive.kind != NOT_COUNTED)
-        self._table("engaged", alive.select("customer_id", "time_us", "known_from", "known_to"))
+        order = ibis.window(group_by=rows.event_id, order_by=[rows.received_time, rows.log_pos])
+        stated = rows.select(
+            "customer_id",
+            "type",
+            "machine",
+            "op",
+            time_us=versions.epoch_us(rows.event_time),
+            known_from=versions.epoch_us(rows.received_time),
+            known_to=versions.epoch_us(rows.received_time).lead().over(order),
+        )
+        engaged = _of_kinds(stated, naming.ENGAGEMENT)
+        self._table("engaged", stated.filter(engaged, stated["op"] == Op.UPSERT.value))
         self.con.execute(_ACTIVITY_SQL, [within // _US])
 
     def started_us(self) -> int | None:
@@ -106,22 +114,15 @@ class Reading:
         known = rows.filter(versions.epoch_us(rows.received_time) <= self.as_of_us)
         self._table(
             "late",
-            known.filter(self._is_label(known)).select(
+            known.filter(_of_kinds(known, self.target.events)).select(
                 "event_id",
                 "log_pos",
                 late_us=versions.epoch_us(known.received_time)
                 - versions.epoch_us(known.event_time),
             ),
         )
-        found = self.con.execute(_LATENESS_SQL, [quantile]).fetchone()
-        return max(0, found[0]) if found and found[0] is not None else 0
-
-    def _is_label(self, events: Table) -> Table:
-        human = events.machine.isin([machine.value for machine in HUMAN_MACHINES])
-        kinds = self.target.events
-        always = [kind.value for kind in kinds if kind not in HUMAN_ONLY]
-        by_person = [kind.value for kind in kinds if kind in HUMAN_ONLY]
-        return events.type.isin(always) | (events.type.isin(by_person) & human)
+        ((found,),) = self.con.execute(_LATENESS_SQL, [quantile]).fetchall()
+        return max(0, found or 0)
 
     def _table(self, name: str, rows: Table) -> None:
         """Keep an expression's rows under a name, so that they are computed once."""
@@ -130,19 +131,28 @@ class Reading:
         self.con.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query}")
 
 
+def _of_kinds(events: Table, kinds: Sequence[EventType]) -> BooleanValue:
+    """Whether an event is of one of the kinds; opens and clicks by a person only."""
+    human = events.machine.isin([machine.value for machine in HUMAN_MACHINES])
+    always = [kind.value for kind in kinds if kind not in HUMAN_ONLY]
+    by_person = [kind.value for kind in kinds if kind in HUMAN_ONLY]
+    return events.type.isin(always) | (events.type.isin(by_person) & human)
+
+
 _LATENESS_SQL: Final = """
 SELECT quantile_disc(late_us, ?)
 FROM (SELECT arg_min(late_us, log_pos) AS late_us FROM late GROUP BY event_id)
 """
 
-# Overlapping spans are merged: a new island begins where a span begins after all before ended.
+# `least` passes over the null known_to of a version that nothing ended. Overlapping spans are
+# merged: a new island begins where a span begins after all before ended.
 _ACTIVITY_SQL: Final = """
 CREATE OR REPLACE TEMP TABLE activity AS
   WITH spans AS (
     SELECT customer_id, greatest(time_us, known_from) AS begins_us,
            least(time_us + ?, known_to) AS ends_us
     FROM engaged
-    WHERE greatest(time_us, known_from) < ends_us
+    WHERE begins_us < ends_us
   ), starts AS (
     SELECT *, begins_us > max(ends_us) OVER (
                 PARTITION BY customer_id ORDER BY begins_us, ends_us

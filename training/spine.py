@@ -42,9 +42,10 @@ def make_spine(reading: Reading, grace: timedelta) -> SpineCounts:
         reading.con.execute(_SENT_SQL + eligible, {"first": first, "last": last})
     mature = last - to_us_delta(reading.target.horizon + grace)
     reading.con.execute(_SPINE_SQL, [mature])
-    total, kept = reading.con.execute(
+    # All of the result: one that is not read to its end keeps DuckDB's connection busy.
+    ((total, kept),) = reading.con.execute(
         "SELECT (SELECT count(*) FROM decisions), (SELECT count(*) FROM spine)"
-    ).fetchone() or (0, 0)
+    ).fetchall()
     return SpineCounts(decisions=total, immature=total - kept)
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-import duckdb
 import pyarrow as pa
 from ibis.expr.types import Table
 
 from feature_repo import activity, contract
 from feature_repo.history import versions
-from feature_repo.history.duck import stream
 from feature_repo.history.feature_table import feature_schema
 from feature_repo.history.fold_stream import Floats, Ints, fold_stream, rows_batch
 
@@ -34,12 +32,13 @@ def additions(alive: Table) -> Table:
     )
 
 
-def activity_rows(con: duckdb.DuckDBPyConnection, alive: Table) -> Iterator[pa.RecordBatch]:
+def activity_rows(added: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """One row per customer and knowledge time at which the state became another one.
 
-    Only rows at or after the customer's `since`. Memory is that of a few batches beside DuckDB's.
+    Takes what `additions` gives; only rows at or after the customer's `since` come out. Memory is
+    that of a few batches.
     """
-    for rows in fold_stream(stream(con, additions(alive)), _Kernel()):
+    for rows in fold_stream(added, _Kernel()):
         yield rows_batch(rows, activity.stored(rows.states), _SCHEMA)
 
 

@@ -9,10 +9,9 @@ as of D is the sum of all changes up to D. Money is in millionths until the very
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-import duckdb
 import ibis
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,6 @@ from ibis.expr.types import IntegerValue, Table
 
 from feature_repo import activity, contract, naming
 from feature_repo.event import MICROS, EventType
-from feature_repo.history.duck import stream
 from feature_repo.history.feature_table import feature_schema
 from feature_repo.history.fold_stream import Floats, Ints, fold_stream, rows_batch
 from feature_repo.history.versions import FOREVER
@@ -70,14 +68,12 @@ def edges(alive: Table, last_day: int) -> Table:
     )
 
 
-def daily_rows(
-    con: duckdb.DuckDBPyConnection, alive: Table, through_us: int
-) -> Iterator[pa.RecordBatch]:
+def daily_rows(moved: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """One row per customer and midnight at which a window's value became another one.
 
-    Only midnights from the customer's `since` until `through_us`, both included.
+    Takes what `edges` gives; only midnights from the customer's `since` on come out.
     """
-    for rows in fold_stream(stream(con, edges(alive, through_us // DAY_US)), _Windows()):
+    for rows in fold_stream(moved, _Windows()):
         values = rows.states.copy()
         values[_MONEY_LINES] /= MICROS
         yield rows_batch(rows, values, _SCHEMA)
@@ -134,7 +130,8 @@ def _code(kind: EventType) -> int:
 def _summed(lived: Table, measure: naming.Measure) -> IntegerValue:
     counts = lived.kind == _code(measure.kind)
     added = counts.ifelse(lived.micros if measure.money else 1, 0)
-    return added.sum().cast("int64")
+    # DuckDB sums into 128 bits; a plain cast is left out by Ibis, which takes it for 64.
+    return added.sum().try_cast("int64")
 
 
 def _active_spans(engaged: Table) -> Table:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from shutil import rmtree
+from typing import Final
 
 import duckdb
 import ibis
 import pyarrow as pa
 from ibis.expr.types import Table
 
+from feature_repo.scratch import scratch_folder
 from feature_repo.settings import Settings
+
+BATCH_ROWS: Final = 65_536
+"""Rows per Arrow batch that leaves DuckDB."""
 
 
 @contextmanager
@@ -21,18 +24,16 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
 
     What does not fit is spilled to a folder of its own under scratch, deleted at the end.
     """
-    spill = settings.scratch_path / f"duckdb-{uuid.uuid4().hex}"
-    spill.mkdir(parents=True)
-    con = duckdb.connect(":memory:")
-    try:
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute(f"SET memory_limit = '{settings.duckdb_memory_limit}'")
-        con.execute(f"SET threads = {settings.duckdb_threads}")
-        con.execute(f"SET temp_directory = '{spill}'")
-        yield con
-    finally:
-        con.close()
-        rmtree(spill, ignore_errors=True)
+    with scratch_folder(settings, "duckdb") as spill:
+        con = duckdb.connect(":memory:")
+        try:
+            con.execute("SET TimeZone = 'UTC'")
+            con.execute(f"SET memory_limit = '{settings.duckdb_memory_limit}'")
+            con.execute(f"SET threads = {settings.duckdb_threads}")
+            con.execute(f"SET temp_directory = '{spill}'")
+            yield con
+        finally:
+            con.close()
 
 
 def backend(con: duckdb.DuckDBPyConnection) -> ibis.backends.duckdb.Backend:
@@ -40,9 +41,11 @@ def backend(con: duckdb.DuckDBPyConnection) -> ibis.backends.duckdb.Backend:
     return ibis.duckdb.from_connection(con)
 
 
-def stream(
-    con: duckdb.DuckDBPyConnection, rows: Table, batch_rows: int = 65_536
-) -> Iterator[pa.RecordBatch]:
-    """The rows of an expression in batches, without holding them all."""
+def stream(con: duckdb.DuckDBPyConnection, rows: Table | str) -> Iterator[pa.RecordBatch]:
+    """The rows of an expression, or of SQL, in batches, without holding them all.
+
+    Runs when the first batch is asked for; the connection may do nothing else until the last.
+    """
+    query = rows if isinstance(rows, str) else ibis.to_sql(rows, dialect="duckdb")
     # Ibis' own to_pyarrow_batches calls a method that DuckDB 2 no longer has.
-    yield from con.sql(ibis.to_sql(rows, dialect="duckdb")).to_arrow_reader(batch_rows)
+    yield from con.sql(query).to_arrow_reader(BATCH_ROWS)

@@ -131,8 +131,8 @@ class FeatureTable:
             return Content()
         columns = ", ".join(f'"{name}"' for name in self.schema.names)
         relation = con.from_parquet(list(files), hive_partitioning=False)
-        row = relation.aggregate(f"count(*), coalesce(sum(hash({columns})), 0)").fetchone()
-        rows, digest = row or (0, 0)
+        totals = relation.aggregate(f"count(*), coalesce(sum(hash({columns})), 0)").fetchall()
+        rows, digest = totals[0]
         return Content(int(rows), int(digest) % _MODULUS)
 
     def write(self, bucket: str, batches: Iterable[pa.RecordBatch]) -> Iterator[AddAction]:

@@ -105,14 +105,14 @@ class EventLog:
             con.execute(_STAGE_SQL)
             total, fresh = con.execute(
                 "SELECT (SELECT count(*) FROM hashed), (SELECT count(*) FROM fresh)"
-            ).fetchone() or (0, 0)
+            ).fetchall()[0]
             version = before.version
             if fresh:
-                con.execute(_POSITION_SQL, [before.last_position + 1])
-                reader = con.table("positioned").to_arrow_reader(100_000)
+                # In the order of log_pos: neighbours in time share files and row groups.
+                rows = con.sql(_POSITION_SQL, params=[before.last_position + 1])
                 write_deltalake(
                     str(self._path),
-                    reader.cast(LOG),
+                    rows.to_arrow_reader(100_000).cast(LOG),
                     mode="append",
                     partition_by=[_PARTITION],
                     commit_properties=CommitProperties(custom_metadata={"rows": str(fresh)}),
@@ -174,6 +174,7 @@ _CONTENT_SQL: Final = "md5(concat({}))".format(
     ", chr(31), ".join(f"coalesce({_hash_term(name)}, chr(29))" for name in CONTENT_FIELDS)
 )
 
+# The rows are held once; which of them are new is found on two narrow columns.
 _STAGE_SQL: Final = f"""
 CREATE OR REPLACE TEMP TABLE hashed AS
   SELECT {", ".join(EVENTS.names)},
@@ -182,24 +183,22 @@ CREATE OR REPLACE TEMP TABLE hashed AS
          row_number() OVER () AS ordinal
   FROM incoming;
 CREATE OR REPLACE TEMP TABLE fresh AS
-  SELECT * EXCLUDE (repeat)
-  FROM (SELECT *, row_number() OVER (PARTITION BY event_id, content_hash ORDER BY ordinal) AS repeat
-        FROM hashed) AS ranked
+  SELECT min(ordinal) AS ordinal
+  FROM hashed
   ANTI JOIN (SELECT * FROM held
              WHERE event_month IN (SELECT DISTINCT event_month FROM hashed)) AS held
     USING (event_id, content_hash)
-  WHERE repeat = 1;
+  GROUP BY event_id, content_hash;
 """
 
 _POSITION_SQL: Final = f"""
-CREATE OR REPLACE TEMP TABLE positioned AS
-  SELECT ? + row_number() OVER (ORDER BY ordinal) - 1 AS log_pos,
-         {", ".join(EVENTS.names)}, content_hash, event_month
-  FROM fresh ORDER BY ordinal;
+  SELECT ? + position - 1 AS log_pos, {", ".join(EVENTS.names)}, content_hash, event_month
+  FROM hashed
+  JOIN (SELECT ordinal, row_number() OVER (ORDER BY ordinal) AS position FROM fresh)
+    USING (ordinal)
 """
 
 _CLEAN_SQL: Final = """
-DROP TABLE IF EXISTS positioned;
 DROP TABLE fresh;
 DROP TABLE hashed;
 DROP VIEW held;

@@ -8,6 +8,7 @@ times are microseconds since the Unix epoch; a version that nothing ended has kn
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import ibis
@@ -61,25 +62,11 @@ def bucket_of(customer_id: StringColumn) -> StringColumn:
     return md5(customer_id).substr(0, 1)
 
 
-def changed_since(rows: Table, position: int) -> Table:
-    """Customers whose history says something else by rows after `position`.
-
-    One row per customer: customer_id, since = the earliest knowledge time at which it differs.
-    A correction that moves an event concerns the customer it leaves as well.
-    """
-    fresh = rows.filter(rows.log_pos > position)
-    events = fresh.group_by("event_id").agg(since=epoch_us(fresh.received_time.min()))
-    concerned = rows.select("event_id", "customer_id").join(events, "event_id")
-    return concerned.group_by("customer_id").agg(since=concerned.since.min())
-
-
-def all_customers(rows: Table) -> Table:
-    """Every customer, as if nothing had been absorbed yet."""
-    return rows.select("customer_id").distinct().mutate(since=ibis.literal(ALWAYS, "int64"))
-
-
-def versions(rows: Table, scope: Table) -> Table:
-    """The versions of the customers in `scope` (customer_id, since), zero-length ones dropped."""
+def versions(rows: Table, customers: Table | None = None) -> Table:
+    """The versions of some customers (customer_id) or of all, zero-length ones dropped."""
+    if customers is not None:
+        events = rows.semi_join(customers, "customer_id").select("event_id")
+        rows = rows.semi_join(events, "event_id")
     narrow = rows.select(*_SOURCE).mutate(known_from=epoch_us(rows.received_time))
     several = narrow.group_by("event_id").agg(count=narrow.count())
     several = several.filter(several["count"] > 1).select("event_id")
@@ -90,14 +77,15 @@ def versions(rows: Table, scope: Table) -> Table:
     alive = once.union(chain.mutate(known_to=following).select(*once.columns))
     # By name: `.op` is a method of every Ibis table.
     alive = alive.filter(alive["op"] == Op.UPSERT.value, alive.known_from < alive.known_to)
-    return _measured(alive.join(scope, "customer_id"))
+    if customers is not None:
+        alive = alive.semi_join(customers, "customer_id")
+    return _measured(alive)
 
 
 def _measured(alive: Table) -> Table:
     amount_micros = round_even(alive.amount * MICROS, 0).cast("int64")
     return alive.select(
         "customer_id",
-        "since",
         "known_from",
         "known_to",
         "log_pos",
@@ -122,22 +110,20 @@ def _kind_code(alive: Table) -> IntegerColumn:
     return ibis.cases(*branches, else_=ibis.literal(activity.NOT_COUNTED, "int8"))
 
 
-def segments(alive: Table) -> Table:
-    """Stretches of knowledge time in which a customer's versions are only added to.
+def segments(alive: Table, keys: Sequence[str] = ("customer_id",)) -> Table:
+    """Stretches of knowledge time in which versions are only added, per combination of `keys`.
 
-    One row per customer and stretch, [start, stop): the first starts at ALWAYS, each other one at
-    an instant where a version of the customer ended. Customers none of whose versions ended have
-    no row here.
+    One row per stretch, [start, stop): the first starts at ALWAYS, each other one at an instant
+    where a version ended. Where no version ever ended there is no row.
     """
-    ended = alive.filter(alive.known_to < FOREVER)
-    starts = ended.select("customer_id", start="known_to").distinct()
-    first = starts.select("customer_id").distinct().mutate(start=ibis.literal(ALWAYS, "int64"))
+    starts = alive.filter(alive.known_to < FOREVER).select(*keys, start="known_to").distinct()
+    first = starts.select(*keys).distinct().mutate(start=ibis.literal(ALWAYS, "int64"))
     every = starts.union(first)
-    order = ibis.window(group_by=every.customer_id, order_by=every.start)
+    order = ibis.window(group_by=list(keys), order_by="start")
     return every.mutate(stop=ibis.coalesce(every.start.lead().over(order), FOREVER))
 
 
-def expand(alive: Table) -> Table:
+def expand(alive: Table, keys: Sequence[str] = ("customer_id",)) -> Table:
     """Versions as a stream of additions, replayed from the start of each segment.
 
     Adds `segment` (its start) and `known_at`: when this addition shows. Versions alive at the
@@ -145,36 +131,32 @@ def expand(alive: Table) -> Table:
     log_pos -1, everything else null) stands for each start, so that a segment in which nothing is
     left shows too. Order in a segment: (known_from, log_pos).
     """
-    parts = segments(alive)
-    linear = alive.anti_join(parts, "customer_id").mutate(
+    parts = segments(alive, keys)
+    linear = alive.anti_join(parts, list(keys)).mutate(
         segment=ibis.literal(ALWAYS, "int64"), known_at=alive.known_from
     )
+    same = [alive[key] == parts[key] for key in keys]
     replayed = alive.join(
-        parts,
-        [
-            alive.customer_id == parts.customer_id,
-            alive.known_from < parts.stop,
-            alive.known_to > parts.start,
-        ],
+        parts, [*same, alive.known_from < parts.stop, alive.known_to > parts.start]
     )
     replayed = replayed.mutate(
         segment=replayed.start, known_at=ibis.greatest(replayed.known_from, replayed.start)
     ).select(*linear.columns)
-    return linear.union(replayed).union(_markers(alive, parts, linear))
+    return linear.union(replayed).union(_markers(alive, parts, keys, linear))
 
 
-def _markers(alive: Table, parts: Table, like: Table) -> Table:
-    customers = alive.select("customer_id", "since", "bucket").distinct()
+def _markers(alive: Table, parts: Table, keys: Sequence[str], like: Table) -> Table:
+    customers = alive.select("customer_id", "since").distinct()
     later = parts.filter(parts.start > ALWAYS).join(customers, "customer_id")
-    marks = later.mutate(
+    marks = later.select(
+        *keys,
+        "since",
         segment=later.start,
         known_at=later.start,
         known_from=later.start,
         log_pos=ibis.literal(-1, "int64"),
         kind=ibis.literal(activity.NOT_COUNTED, "int8"),
     )
-    schema = like.schema()
-    blank = {
-        name: ibis.null(schema[name]) for name in like.columns if name not in marks.columns
-    }
+    types = like.schema()
+    blank = {name: ibis.null(types[name]) for name in like.columns if name not in marks.columns}
     return marks.mutate(**blank).select(*like.columns)

@@ -52,7 +52,7 @@ _ID_FIELDS: Final = (
 )
 _ID_TEXT: Final = {
     "event_time": "epoch_us(event_time)::VARCHAR",
-    "amount": f"round(amount * {MICROS})::HUGEINT::VARCHAR",
+    "amount": f"TRY_CAST(round(amount * {MICROS}) AS HUGEINT)::VARCHAR",
 }
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import codecs
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from feature_repo.errors import UnusableInput
 
@@ -50,12 +51,12 @@ class InputFile:
     digest: str
     size: int
 
-    def open(self) -> IO[bytes]:
+    def open(self) -> io.BufferedIOBase:
         """The bytes of the rows, uncompressed."""
         return open_bytes(self.path)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
+def open_bytes(path: Path) -> io.BufferedIOBase:
     """The file's bytes; `.gz` is uncompressed on the way."""
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")
@@ -142,7 +143,7 @@ def _check_text(path: Path) -> None:
                 decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as exc:
                 line = lines + 1 + exc.object[: exc.start].count(b"\n")
-                raise _not_utf8(path, line) from exc
+                raise _not_utf8(path, line, chunk) from exc
             if b"\0" in chunk:
                 message = f"{path} holds NUL bytes: it is not a text file."
                 raise UnusableInput(message)
@@ -152,9 +153,10 @@ def _check_text(path: Path) -> None:
             lines += chunk.count(b"\n")
 
 
-def _not_utf8(path: Path, line: int) -> UnusableInput:
+def _not_utf8(path: Path, line: int, chunk: bytes) -> UnusableInput:
+    likely = "UTF-16" if chunk.startswith(_UTF16_MARKS) else "WINDOWS-1252"
     message = (
         f"{path} is not UTF-8 (line {line}). Convert it first, e.g. "
-        f"iconv -f WINDOWS-1252 -t UTF-8 {path.name} > utf8-{path.name}"
+        f"iconv -f {likely} -t UTF-8 {path.name} > utf8-{path.name}"
     )
     return UnusableInput(message)

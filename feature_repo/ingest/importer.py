@@ -136,10 +136,9 @@ def _summary(
     copies: tuple[str, ...],
 ) -> ImportSummary:
     good = "FROM candidates WHERE problem IS NULL AND skipped IS NULL"
-    totals = con.execute(
+    customers, first, last = con.execute(
         f"SELECT count(DISTINCT customer_id), min(event_time), max(event_time) {good}"
-    ).fetchone()
-    customers, first, last = totals or (0, None, None)
+    ).fetchall()[0]
     types = con.execute(f"SELECT type, count(*) {good} GROUP BY ALL ORDER BY 2 DESC, 1").fetchall()
     return ImportSummary(
         files=tuple(str(source.file.path) for source in sources),

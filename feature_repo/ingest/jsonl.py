@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
-from typing import IO, Final
+from typing import Final
 
 import pyarrow as pa
 
@@ -16,7 +17,7 @@ _LONGEST_LINE: Final = 1 << 26
 _SAMPLED_LINES: Final = 1_000
 
 
-def sampled_keys(stream: IO[bytes]) -> tuple[str, ...]:
+def sampled_keys(stream: io.BufferedIOBase) -> tuple[str, ...]:
     """The keys of the first thousand objects, in order of appearance."""
     keys: dict[str, None] = {}
     for _ in range(_SAMPLED_LINES):

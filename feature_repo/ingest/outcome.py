@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import duckdb
 
@@ -15,6 +16,9 @@ from feature_repo.ingest.compile import ROWS_PER_FILE
 from feature_repo.ingest.literals import text
 from feature_repo.ingest.plan import Plan
 from feature_repo.ingest.readers import Source
+
+_NOT_JSON: Final = r"[:,\[]\s*-?(NaN|nan|Infinity|inf)\s*[,}\]]"
+"""DuckDB reads and writes such numbers, other readers of JSON do not: kept as text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,9 @@ def write_quarantine(
     con.execute(f"""
     COPY (
       SELECT [{names}][row_key // {ROWS_PER_FILE} + 1] AS file, row_key % {ROWS_PER_FILE} AS row,
-             reason, detail, raw_json::JSON AS raw
+             reason, detail,
+             CASE WHEN regexp_matches(raw_json, {text(_NOT_JSON)}) THEN to_json(raw_json)
+                  ELSE raw_json::JSON END AS raw
       FROM bad ORDER BY row_key
     ) TO {text(str(target))} (FORMAT json)""")
     return target

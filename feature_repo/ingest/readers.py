@@ -6,10 +6,11 @@ Columns are renamed c0, c1 ... so that no name of a user's file is ever an SQL n
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import IO, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -179,7 +180,7 @@ class _CsvStream:
     not come out at the end, that has happened.
     """
 
-    def __init__(self, stream: IO[bytes], tail: bytes) -> None:
+    def __init__(self, stream: io.BufferedIOBase, tail: bytes) -> None:
         self._stream = stream
         self._tail = tail
         self.closed = False
@@ -209,7 +210,7 @@ def _open_csv(file: InputFile, progress: Progress) -> Source:
     return source
 
 
-def _header(file: InputFile, stream: IO[bytes]) -> tuple[list[str], str]:
+def _header(file: InputFile, stream: io.BufferedIOBase) -> tuple[list[str], str]:
     line = ""
     while not line.strip():
         raw = stream.readline(_BLOCK)

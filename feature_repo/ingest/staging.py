@@ -14,7 +14,6 @@ import duckdb
 import pyarrow as pa
 
 from feature_repo.errors import UnusableInput
-from feature_repo.event import MICROS
 from feature_repo.history.schema import EVENTS
 from feature_repo.ingest.checks import PROBLEM_TYPE
 from feature_repo.ingest.compile import (
@@ -86,11 +85,11 @@ def stage_groups(
     unplaced = con.execute(
         f"SELECT row_key, problem.detail FROM lines WHERE problem.reason IN {UNPLACED!r} "
         "ORDER BY row_key LIMIT 1"
-    ).fetchone()
-    if unplaced is not None:
-        source = sources[unplaced[0] // ROWS_PER_FILE]
+    ).fetchall()
+    for row_key, detail in unplaced:
+        source = sources[row_key // ROWS_PER_FILE]
         message = (
-            f"{source.file.path}, row {unplaced[0] % ROWS_PER_FILE}: {unplaced[1]}. The mapping "
+            f"{source.file.path}, row {row_key % ROWS_PER_FILE}: {detail}. The mapping "
             "adds up rows, and nobody can say to what this row belongs. Mend or delete the row."
         )
         raise UnusableInput(message)

@@ -17,7 +17,7 @@ from rich.console import Console
 from feature_repo.agreement import verify
 from feature_repo.history.duck import connect
 from feature_repo.history.log import EventLog
-from feature_repo.ingest.datasets import shipped_dataset
+from feature_repo.ingest.shipped import shipped_dataset
 from feature_repo.settings import Settings
 from infra.demo.command import foresend
 from infra.demo.folder import fresh_folder

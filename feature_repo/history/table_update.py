@@ -1,0 +1,108 @@
+"""Bring one feature table to its goal: compute, write beside, then commit once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Final
+
+import duckdb
+import ibis
+import pyarrow as pa
+from deltalake.transaction import AddAction
+from ibis.expr.types import Table
+
+from feature_repo import contract
+from feature_repo.history.activity_table import activity_rows, additions
+from feature_repo.history.build_plan import Plan
+from feature_repo.history.daily_table import DAY_US, daily_rows, edges
+from feature_repo.history.duck import backend, stream
+from feature_repo.history.feature_table import Content, TableState
+from feature_repo.history.profile_table import profile_rows, profiles
+from feature_repo.history.versions import BUCKETS, bucket_of, epoch_us
+
+
+@dataclass(frozen=True, slots=True)
+class _Recipe:
+    """How a view's rows come from versions."""
+
+    #: Expression over the versions of some customers, with `since`; ordered by customer.
+    expression: Callable[[Table, Plan], Table]
+    #: Makes rows of the feature table from what the expression gives.
+    rows: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+_RECIPES: Final = {
+    contract.ACTIVITY: _Recipe(lambda alive, _: additions(alive), activity_rows),
+    contract.CUSTOMER_DAILY: _Recipe(
+        lambda alive, plan: edges(alive, plan.through_us // DAY_US), daily_rows
+    ),
+    contract.CUSTOMER_PROFILE: _Recipe(lambda alive, _: profiles(alive), profile_rows),
+}
+
+
+def update(con: duckdb.DuckDBPyConnection, plan: Plan, progress: Callable[[float], None]) -> None:
+    """Write the table's new rows and commit them with the goal.
+
+    Expects temporary tables `versions` and `scope_<view>`. Rows that the table holds at or after
+    a customer's `since` are replaced, in the buckets where there are any; else rows are added.
+    """
+    table, held = plan.table, plan.held
+    replaced = [] if held is None else _overtaken(con, plan)
+    gone = table.content(con, table.files(replaced)) if replaced else Content()
+    added: list[AddAction] = []
+    for done, (bucket, fresh) in enumerate(_fresh(con, plan)):
+        kept = _kept(con, plan, bucket) if bucket in replaced else ()
+        added += table.write(bucket, chain(kept, fresh))
+        progress((done + 1) / len(BUCKETS))
+    new = table.content(con, [str(table.path / action.path) for action in added])
+    content = new if held is None else held.content - gone + new
+    table.commit(
+        added, TableState(plan.goal, content), replaced=None if held is None else tuple(replaced)
+    )
+
+
+def _fresh(
+    con: duckdb.DuckDBPyConnection, plan: Plan
+) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
+    """The view's new rows, bucket by bucket: sorts and windows stay small."""
+    recipe = _RECIPES[plan.table.view]
+    con.execute(_part_sql(plan, ""))
+    # Compiled once: for the widest expression that takes longer than to run it on a bucket.
+    query = ibis.to_sql(recipe.expression(backend(con).table("part"), plan), dialect="duckdb")
+    for bucket in BUCKETS:
+        con.execute(_part_sql(plan, bucket))
+        yield bucket, recipe.rows(stream(con, query))
+    con.execute("DROP TABLE part")
+
+
+def _part_sql(plan: Plan, bucket: str) -> str:
+    """SQL text that makes the versions of one bucket, with `since`, queryable as `part`."""
+    return (
+        "CREATE OR REPLACE TEMP TABLE part AS "
+        f"SELECT * FROM versions JOIN scope_{plan.table.view} USING (customer_id) "
+        f"WHERE bucket = '{bucket}'"
+    )
+
+
+def _overtaken(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """Buckets with stored rows that are no longer right."""
+    stored = _with_since(con, plan, plan.table.rows(con))
+    wrong = stored.filter(epoch_us(stored.event_timestamp) >= stored.since)
+    buckets = wrong.select(bucket=bucket_of(wrong.customer_id)).distinct()
+    return sorted(row[0] for row in con.sql(ibis.to_sql(buckets, dialect="duckdb")).fetchall())
+
+
+def _kept(con: duckdb.DuckDBPyConnection, plan: Plan, bucket: str) -> Iterator[pa.RecordBatch]:
+    """Stored rows of a bucket that stay as they are."""
+    stored = _with_since(con, plan, plan.table.rows(con, bucket))
+    still = stored.since.isnull() | (epoch_us(stored.event_timestamp) < stored.since)
+    kept = stored.filter(still).order_by("customer_id", "event_timestamp")
+    for batch in stream(con, kept.select(*plan.table.schema.names)):
+        yield batch.cast(plan.table.schema)
+
+
+def _with_since(con: duckdb.DuckDBPyConnection, plan: Plan, stored: Table) -> Table:
+    customers = backend(con).table(f"scope_{plan.table.view}")
+    return stored.left_join(customers, "customer_id").select(*stored.columns, "since")

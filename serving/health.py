@@ -1,0 +1,86 @@
+"""Whether requests should be sent here, and why not.
+
+* `not_ready` (503): stopping; or a promoted model is not loaded; or no model is loaded at all; or
+  the feature store has never answered this process.
+* `degraded` (200): the store answered before and does not now, so answers are declared degraded;
+  or the registry does not answer, so promotions are not seen. Were this 503, every server would
+  leave the load balancer at once, and callers would have errors in place of declared answers.
+* `ready` (200).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from feature_repo.errors import StoreUnavailable
+from serving.scoring import iso
+from serving.store import FeatureStore
+from serving.watch import ModelWatch, TargetState
+
+
+@dataclass
+class Health:
+    """The state that readiness is told from."""
+
+    watch: ModelWatch
+    store: FeatureStore
+    stopping: bool = False
+    _store_answered: bool = False
+
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether to send requests, and the document that says why."""
+        store_problem = await self._store_problem()
+        blocking = self._blocking()
+        if store_problem is not None and not self._store_answered:
+            blocking.append(store_problem)
+            store_reasons = []
+        else:
+            store_reasons = [store_problem] if store_problem is not None else []
+        if self.watch.unavailable is not None:
+            store_reasons.append(self.watch.unavailable)
+        status = "not_ready" if blocking else "degraded" if store_reasons else "ready"
+        return not blocking, {
+            "status": status,
+            "reasons": [*blocking, *store_reasons],
+            "models": {name: _told(state) for name, state in self.watch.states.items()},
+            "registry": self._registry(),
+            "store": {"answers": store_problem is None},
+        }
+
+    def _blocking(self) -> list[str]:
+        reasons = ["The server is stopping."] if self.stopping else []
+        for target, state in self.watch.states.items():
+            if state.champion is not None and state.serving is None:
+                problem = state.problem or "it is being loaded"
+                reasons.append(
+                    f"Champion {state.champion.number} of {target!r} is not loaded: {problem}"
+                )
+        if all(state.serving is None for state in self.watch.states.values()):
+            reasons.append("No model is loaded: no target has a champion that could be loaded.")
+        return reasons
+
+    async def _store_problem(self) -> str | None:
+        try:
+            await self.store.ping()
+        except StoreUnavailable as exc:
+            return str(exc)
+        self._store_answered = True
+        return None
+
+    def _registry(self) -> dict[str, Any]:
+        polled = self.watch.polled_at
+        return {
+            "answers": self.watch.unavailable is None and polled is not None,
+            "polled_at": None if polled is None else iso(polled),
+        }
+
+
+def _told(state: TargetState) -> dict[str, Any]:
+    serving = state.serving
+    return {
+        "champion": None if state.champion is None else state.champion.number,
+        "served": None if serving is None else serving.version.number,
+        "loaded_at": None if serving is None else iso(serving.loaded_at),
+        "problem": state.problem,
+    }

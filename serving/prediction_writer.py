@@ -1,0 +1,116 @@
+"""Writes the prediction log off the request path: one bounded queue, one thread.
+
+A clean stop loses nothing, a crash what waited: at most `flush_s` or `flush_rows`, whichever is
+reached first. When rows come faster than the disk takes them, or it takes none, the queue fills to
+`queue_rows`; what comes then is dropped and counted, and scoring goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+import structlog
+
+from serving.metrics import Metrics
+from serving.prediction_log import PredictionBatch, file_key, write_batches
+
+log = structlog.get_logger()
+
+
+class PredictionWriter:
+    """The writing side: one queue and one thread. `add` never waits."""
+
+    def __init__(
+        self, folder: Path, metrics: Metrics, *, flush_s: float, flush_rows: int, queue_rows: int
+    ) -> None:
+        self._folder = folder
+        self._metrics = metrics
+        self._flush_s, self._flush_rows, self._queue_rows = flush_s, flush_rows, queue_rows
+        self._waiting: deque[PredictionBatch] = deque()
+        self._rows = 0
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def add(self, batch: PredictionBatch) -> bool:
+        """Queue the rows; False when there was no room and they were dropped and counted."""
+        with self._changed:
+            if self._stopping or self._rows + len(batch) > self._queue_rows:
+                self._metrics.log_dropped.inc(len(batch))
+                return False
+            self._waiting.append(batch)
+            self._rows += len(batch)
+            self._metrics.log_queue.set(self._rows)
+            if self._rows >= self._flush_rows:
+                self._changed.notify()
+        return True
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Write what waits and end the thread. Rows that still cannot be written are counted."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        with self._changed:
+            lost, self._rows = self._rows, 0
+            self._waiting.clear()
+        self._metrics.log_queue.set(0)
+        if lost:
+            self._metrics.log_dropped.inc(lost)
+            log.error("prediction_rows_lost", rows=lost)
+
+    def flush(self) -> bool:
+        """Write what waits, file by file; False when rows must wait on, for the disk."""
+        with self._changed:
+            batches = list(self._waiting)
+        written = True
+        for key, group in groupby(sorted(batches, key=file_key), key=file_key):
+            members = list(group)
+            try:
+                write_batches(self._folder, members)
+            except OSError as exc:
+                self._metrics.log_failures.inc()
+                log.error("prediction_log_unwritable", date=key[0], reason=str(exc))
+                written = False
+                continue
+            except (pa.ArrowException, ValueError) as exc:
+                # Not the disk but the rows; trying again would block all that come after them.
+                self._metrics.log_dropped.inc(self._forget(members))
+                log.error("prediction_rows_unusable", date=key[0], reason=type(exc).__name__)
+                continue
+            self._metrics.log_written.inc(self._forget(members))
+        return written
+
+    def _run(self) -> None:
+        disk_takes, stopping = True, False
+        while not stopping:
+            with self._changed:
+                # A disk that refuses is tried again after the full wait, however much waits.
+                enough = self._flush_rows if disk_takes else self._queue_rows + 1
+                self._changed.wait_for(partial(self._is_due, enough), self._flush_s)
+                stopping = self._stopping
+            disk_takes = self.flush()
+
+    def _is_due(self, enough: int) -> bool:
+        return self._stopping or self._rows >= enough
+
+    def _forget(self, written: Sequence[PredictionBatch]) -> int:
+        """Take batches off the queue; the number of their rows."""
+        rows = sum(len(batch) for batch in written)
+        gone = {id(batch) for batch in written}
+        with self._changed:
+            self._waiting = deque(b for b in self._waiting if id(b) not in gone)
+            self._rows -= rows
+            self._metrics.log_queue.set(self._rows)
+        return rows

@@ -1,0 +1,88 @@
+"""The README's first command, as its user runs it: a fresh folder, real purchases, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.demo.folder import MARKER
+
+pytestmark = pytest.mark.e2e
+
+FORESEND = Path(sys.executable).parent / "foresend"
+
+
+def _demo(home: Path) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("FORESEND_")}
+    return subprocess.run(
+        [FORESEND, "demo", "--once"],
+        env={**clean, "FORESEND_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "home"
+    done = _demo(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def facts(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "demo.json").read_text())
+    return found
+
+
+def test_the_real_purchases_become_events(facts: dict[str, Any]) -> None:
+    assert facts["events"] == 22_186
+    assert facts["customers"] == 4_371
+
+
+def test_online_and_offline_features_agree_for_every_customer(facts: dict[str, Any]) -> None:
+    assert facts["online_offline_compared"] > facts["customers"] * 50
+    assert facts["online_offline_mismatches"] == 0
+
+
+def test_the_model_is_no_worse_than_recency_frequency_monetary(facts: dict[str, Any]) -> None:
+    assert facts["target"] == "purchase_30d"
+    assert facts["auc"] >= facts["baseline_auc"]
+    assert 0.8 < facts["calibration_slope"] < 1.25
+
+
+def test_every_customer_is_scored_over_http_by_the_promoted_version(facts: dict[str, Any]) -> None:
+    assert facts["scored"] == facts["customers"]
+    assert facts["degraded"] == 0
+    assert facts["model_version"] == "1"
+    assert 0 < facts["score_p50_ms"] <= facts["score_p99_ms"]
+
+
+def test_the_drift_report_is_a_page(facts: dict[str, Any]) -> None:
+    page = Path(facts["drift_report"])
+
+    assert page.suffix == ".html"
+    assert page.stat().st_size > 1_000
+
+
+def test_nothing_is_left_running(home: Path) -> None:
+    assert not (home / "state" / "stack.json").exists()
+
+
+def test_the_demo_never_deletes_data_it_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "precious.parquet").write_text("mine")
+
+    done = _demo(tmp_path)
+
+    assert done.returncode == 2
+    assert "FORESEND_HOME" in done.stderr
+    assert (tmp_path / "precious.parquet").read_text() == "mine"
+    assert not (tmp_path / MARKER).exists()
