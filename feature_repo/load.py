@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import duckdb
@@ -24,9 +24,9 @@ from filelock import FileLock
 from feature_repo import contract, online, point_in_time
 from feature_repo.errors import NotReady
 from feature_repo.history import duck, feature_table
-from feature_repo.online_codec import Layout, all_columns
+from feature_repo.online_codec import all_columns
 from feature_repo.settings import Settings
-from feature_repo.sweep import sweep
+from feature_repo.sweep import sweep, written
 
 Progress = Callable[[str, int], None]
 
@@ -49,11 +49,12 @@ class Loaded:
     removed: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """One version of a view's feature table."""
 
     view: str
+    path: str
     identity: str
     version: int
     files: tuple[str, ...]
@@ -90,17 +91,17 @@ def load(
         since = {s.view: _since(con, s, note, as_of) for s in sources}
         whole = any(start is None for start in since.values())
         layout = all_columns(settings.project)
-        had_keys = bool(client.dbsize())
+        writer = online.OnlineWriter(client, layout)
+        was_empty = not client.dbsize()
         rows = 0
         for source in sources:
             start = None if whole else since[source.view]
-            rows += _write(con, client, layout, source, (start, as_of), progress)
-        removed = sweep(con, client, layout) if whole and had_keys else 0
+            rows += _write(con, writer, source, (start, as_of), progress)
+        removed = sweep(con, client, layout) if whole and not was_empty else 0
         through = min([as_of, *(s.through for s in sources if s.through is not None)])
+        note_key = online.loaded_key(settings.project)
+        client.set(note_key, _note(sources, through, as_of))
         customers = _customers(con)
-        client.set(
-            online.loaded_key(settings.project), _note(sources, through, as_of, rows, customers)
-        )
     return Loaded(
         customers=customers,
         rows=rows,
@@ -118,9 +119,14 @@ def _source(settings: Settings, view: str) -> Source:
         raise NotReady(message)
     table = DeltaTable(str(path))
     state = feature_table.FeatureTable(view, path).state()
-    through = None if state is None else datetime.fromisoformat(state.absorbed.through)
-    identity = str(table.metadata().id)
-    return Source(view, identity, int(table.version()), tuple(table.file_uris()), through)
+    return Source(
+        view=view,
+        path=str(path),
+        identity=str(table.metadata().id),
+        version=int(table.version()),
+        files=tuple(table.file_uris()),
+        through=None if state is None else datetime.fromisoformat(state.absorbed.through),
+    )
 
 
 def _since(
@@ -128,23 +134,75 @@ def _since(
 ) -> datetime | None:
     """The time after which rows may be missing in Redis; None: any may be.
 
-    Appended rows may be older than the last load, when their build came after it.
+    Appended rows may be older than the last load, when the build of them came after it.
     """
     if note is None or datetime.fromisoformat(note["as_of"]) > as_of:
         return None
-    held = note["tables"].get(source.view)
-    if held is None or held["id"] != source.identity:
-        return None
-    path = source.files[0].rsplit("/bucket=", 1)[0] if source.files else None
-    before = None if path is None else _files_at(path, held["version"])
-    if before is None or not before <= set(source.files):
+    held = note["tables"].get(source.view, {})
+    before = _files_at(source, held["version"]) if held.get("id") == source.identity else None
+    if before is None or not before <= {*source.files}:
         return None
     start = datetime.fromisoformat(note["through"])
-    added = sorted(set(source.files) - before)
-    if added:
-        column = point_in_time.quoted(contract.EVENT_TIMESTAMP)
-        query = f"SELECT min({column}) FROM {point_in_time.parquet(added)}"
-        (oldest,) = con.execute(query).fetchone() or (None,)
-        if oldest is not None:
-            start = min(start, oldest - timedelta(microseconds=1))
-    return start
+    added = sorted({*source.files} - before)
+    if not added:
+        return start
+    time_column = point_in_time.quoted(contract.EVENT_TIMESTAMP)
+    query = f"SELECT min({time_column}) FROM {point_in_time.parquet(added)}"
+    (oldest,) = con.execute(query).fetchone() or (None,)
+    return start if oldest is None else min(start, oldest - timedelta(microseconds=1))
+
+
+def _files_at(source: Source, version: int) -> set[str] | None:
+    """The files of an earlier version, None when the table no longer knows it."""
+    if version > source.version:
+        return None
+    try:
+        return {*DeltaTable(source.path, version=version).file_uris()}
+    except DeltaError:
+        return None
+
+
+def _write(
+    con: duckdb.DuckDBPyConnection,
+    writer: online.OnlineWriter,
+    source: Source,
+    span: tuple[datetime | None, datetime],
+    progress: Progress,
+) -> int:
+    """Write a view's newest rows in the span, and keep their customers in a temporary table."""
+    con.execute(f"CREATE TEMP TABLE {written(source.view)} (customer_id VARCHAR)")
+    if not source.files:
+        return 0
+    table = point_in_time.FeatureTable(
+        name=source.view,
+        files=source.files,
+        keys={contract.ENTITY: contract.ENTITY},
+        event_timestamp=contract.EVENT_TIMESTAMP,
+        created_timestamp=contract.CREATED_TIMESTAMP,
+        columns={name: name for name in contract.VIEWS[source.view]},
+    )
+    since, until = span
+    rows = 0
+    newest = point_in_time.latest(con, table, since=since, until=until)
+    for batch in newest.to_arrow_reader(_BATCH_ROWS):
+        rows += writer.write(source.view, pa.Table.from_batches([batch]))
+        progress(source.view, rows)
+    con.execute(f"INSERT INTO {written(source.view)} SELECT {contract.ENTITY} FROM winner")
+    return rows
+
+
+def _customers(con: duckdb.DuckDBPyConnection) -> int:
+    tables = " UNION ".join(f"SELECT customer_id FROM {written(view)}" for view in contract.VIEWS)
+    (count,) = con.execute(f"SELECT count(*) FROM ({tables})").fetchone() or (0,)
+    return int(count)
+
+
+def _note(sources: Sequence[Source], through: datetime, as_of: datetime) -> str:
+    """What the next load, and whoever asks how complete the store is, must know."""
+    return json.dumps(
+        {
+            "through": through.isoformat(),
+            "as_of": as_of.isoformat(),
+            "tables": {s.view: {"id": s.identity, "version": s.version} for s in sources},
+        }
+    )

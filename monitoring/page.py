@@ -37,7 +37,7 @@ _STYLE: Final = """
   --warn: #f0b35b; --drift: #ff8f8f; --none: #aaa; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .5rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-h3 { font-size: 1rem; margin: 0; } .facts { color: GrayText; margin: 0 0 1rem; }
+h3 { font-size: 1rem; margin: 0; } .facts { opacity: .8; margin: 0 0 1rem; }
 .headline { font-size: 1.15rem; border-left: .4rem solid; padding: .6rem .9rem;
   background: var(--soft); }
 .ok { color: var(--ok); } .warn { color: var(--warn); } .drift { color: var(--drift); }
@@ -47,7 +47,8 @@ li { margin: .35rem 0; } table { border-collapse: collapse; width: 100%; font-si
 th, td { text-align: left; padding: .25rem .6rem .25rem 0; border-bottom: 1px solid var(--line); }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .scroll { overflow-x: auto; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(24rem, 1fr)); gap: 1rem; }
+.cards { display: grid; gap: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 .card { border: 1px solid var(--line); border-radius: .4rem; padding: .8rem; break-inside: avoid; }
 .card p { margin: .3rem 0 .6rem; font-size: .9rem; } svg { width: 100%; height: auto; }
 svg text { font: 10px system-ui, sans-serif; fill: CanvasText; }
@@ -209,9 +210,10 @@ def _evidently(drawn: Drawn | None, note: str | None) -> str:
     excluded = f"<details><summary>Not drawn there</summary><ul>{left}</ul></details>"
     return (
         '<h2>Evidently report</h2><p><a href="evidently.html">evidently.html</a> shows '
-        f"{len(drawn.shown)} columns in Evidently’s own pictures, from a sample. Their bins have "
-        "equal width: a feature with a long tail can look unchanged there. The statistic is ours "
-        f"and leaves out missing values.</p>{excluded if left else ''}"
+        f"{len(drawn.shown)} columns in Evidently’s own pictures, from a sample; its lines follow "
+        "the order of scoring. Its bins have equal width: a feature with a long tail can look "
+        "unchanged there. The statistic is ours, over what is not missing.</p>"
+        f"{excluded if left else ''}"
     )
 
 

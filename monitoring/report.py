@@ -129,8 +129,9 @@ def _draw(path: Path, verdict: Verdict) -> tuple[Drawn | None, str | None]:
     if not sample:
         return None, "The champion was registered without a launch sample to draw."
     window = verdict.asked.window
-    whole = {name: values for name, values in window.features.items() if name not in window.absent}
-    current = pd.DataFrame({**whole, SCORE: window.score})
+    by_time = window.scored_at.argsort(kind="stable")
+    whole = {n: values[by_time] for n, values in window.features.items() if n not in window.absent}
+    current = pd.DataFrame({**whole, SCORE: window.score[by_time]})
     try:
         return write_evidently(path, _frame(sample), current, _thresholds(verdict)), None
     except ReportNotWritten as exc:

@@ -148,17 +148,16 @@ def _value_shift(
         candidates.add(float(bins.atoms[atoms.argmax()]))
     # The most frequent value is often zero; a clipped or defaulted one comes right after it.
     candidates.update(distinct[np.argsort(counts)[-FREQUENT:]].tolist())
-    best, about = Shift(0.0, 0.0, math.inf), 0.0
-    for value in candidates:
+    shifts = {}
+    for value in sorted(candidates):
         now = float(counts[distinct == value].sum() / max(len(numbers), 1))
         before = _launch_share(bins, atoms, launch, value)
         # A value without a cell of its own had less than ATOM_SHARE; how much less is not known.
         if before is None:
             before = min(now, ATOM_SHARE)
-        shift = Shift(before, now, share_floor(before, now, sizes))
-        if abs(shift.delta) - shift.floor > abs(best.delta) - best.floor:
-            best, about = shift, value
-    return best, about
+        shifts[value] = Shift(before, now, share_floor(before, now, sizes))
+    about = max(shifts, key=lambda value: (shifts[value].exceeds(0.0), abs(shifts[value].delta)))
+    return shifts[about], about
 
 
 def _launch_share(

@@ -213,6 +213,19 @@ def _window_json(judged: Judged) -> dict[str, Any]:
     }
 
 
+_MEASURED: Final = (
+    "rows",
+    "qpsi",
+    "floor",
+    "null",
+    "delta_null",
+    "value",
+    "delta_zero",
+    "outside",
+)
+"""Keys of a finding that are null when there was nothing to measure."""
+
+
 def _finding_json(finding: Finding) -> dict[str, Any]:
     movement = finding.movement
     found: dict[str, Any] = {
@@ -221,18 +234,20 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "status": finding.status.value,
         "sentence": finding.sentence,
     }
-    if movement is not None:
-        value = movement.value
-        found |= {
-            "rows": movement.rows,
-            "qpsi": _finite(movement.qpsi),
-            "floor": _finite(movement.qpsi_floor),
-            "null": _shift_json(movement.null),
-            "delta_null": _finite(movement.null.delta),
-            "value": None if value is None else {"value": movement.valued, **_shift_json(value)},
-            "delta_zero": None if value is None else _finite(value.delta),
-            "outside": _finite(movement.outside.now),
-        }
+    if movement is None:
+        return found | dict.fromkeys(_MEASURED)
+    value = movement.value
+    measured = (
+        movement.rows,
+        _finite(movement.qpsi),
+        _finite(movement.qpsi_floor),
+        _shift_json(movement.null),
+        _finite(movement.null.delta),
+        None if value is None else {"value": movement.valued, **_shift_json(value)},
+        None if value is None else _finite(value.delta),
+        _finite(movement.outside.now),
+    )
+    found |= dict(zip(_MEASURED, measured, strict=True))
     if finding.mean_logit is not None:
         found["mean_logit"] = _shift_json(finding.mean_logit)
     return found

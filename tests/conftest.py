@@ -7,7 +7,9 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,51 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def mlflow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the MLflow server of this test run: `mlflow.db` and `artifacts/`."""
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_home: Path) -> Iterator[str]:
+    """URL of an MLflow server as the local stack runs it. Takes up to a minute to start."""
+    port = _free_port()
+    process = start_mlflow(mlflow_home, port)
+    try:
+        wait_for_mlflow(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def start_mlflow(home: Path, port: int) -> subprocess.Popen[bytes]:
+    """An MLflow server over a folder, with one worker and no job runners."""
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
+        *("--artifacts-destination", str(home / "artifacts"), "--workers", "1"),
+    ]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (home / "server.log").open("ab") as log:
+        return subprocess.Popen(
+            command, cwd=home, env={**os.environ, **quiet}, stdout=log, stderr=log
+        )
+
+
+def wait_for_mlflow(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Return when the server answers."""
+    for _ in range(600):
+        assert process.poll() is None, "mlflow server ended at once; see server.log"
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail("mlflow server did not answer within 120 s")
 
 
 def _redis_binary() -> str:

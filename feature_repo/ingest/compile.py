@@ -21,7 +21,7 @@ from feature_repo.ingest.known_at import KnownAt, KnownFrom
 from feature_repo.ingest.literals import instant, text
 from feature_repo.ingest.mapping import Skip, field_type
 from feature_repo.ingest.plan import Plan
-from feature_repo.ingest.readers import LINE, ROW, Kind, Source
+from feature_repo.ingest.source import LINE, ROW, Kind, Source
 from feature_repo.ingest.terms import Cell, Scope
 
 UNPLACED: Final = ("broken_line", "unknown_group")

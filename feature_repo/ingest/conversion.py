@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from feature_repo.ingest.literals import text
-from feature_repo.ingest.readers import Kind
+from feature_repo.ingest.source import Kind
 
 STRICT: Final = ConfigDict(extra="forbid", frozen=True)
 

@@ -23,7 +23,8 @@ from feature_repo.ingest.known_at import KnownAt
 from feature_repo.ingest.mapping import Mapping
 from feature_repo.ingest.outcome import ImportSummary
 from feature_repo.ingest.plan import Plan, make_plan
-from feature_repo.ingest.readers import Source, open_source
+from feature_repo.ingest.readers import open_source
+from feature_repo.ingest.source import Source
 from feature_repo.scratch import scratch_folder
 from feature_repo.settings import Settings
 

@@ -15,7 +15,7 @@ from feature_repo.errors import UnusableInput
 from feature_repo.ingest.compile import ROWS_PER_FILE
 from feature_repo.ingest.literals import text
 from feature_repo.ingest.plan import Plan
-from feature_repo.ingest.readers import Source
+from feature_repo.ingest.source import Source
 
 _NOT_JSON: Final = r"[:,\[]\s*-?(NaN|nan|Infinity|inf)\s*[,}\]]"
 """DuckDB reads and writes such numbers, other readers of JSON do not: kept as text."""

@@ -19,7 +19,7 @@ from feature_repo.ingest.conversion import (
 from feature_repo.ingest.files import Form
 from feature_repo.ingest.known_at import KnownAt, KnownFrom
 from feature_repo.ingest.mapping import REQUIRED, Mapping, Skip, field_type
-from feature_repo.ingest.readers import Source
+from feature_repo.ingest.source import Source
 from feature_repo.ingest.terms import Column, Term
 
 CANONICAL: Final = "canonical"

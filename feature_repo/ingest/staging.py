@@ -28,7 +28,7 @@ from feature_repo.ingest.compile import (
 from feature_repo.ingest.literals import text
 from feature_repo.ingest.mapping import field_type
 from feature_repo.ingest.plan import Plan
-from feature_repo.ingest.readers import Source
+from feature_repo.ingest.source import Source
 
 _FIELDS: Final = ", ".join(EVENTS.names)
 _OUTCOME: Final = f"row_key BIGINT, problem {PROBLEM_TYPE}, skipped VARCHAR, raw_json VARCHAR"

@@ -17,6 +17,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis import asyncio as redis_asyncio
 
 from feature_repo.online_codec import Layout, feature_field, time_field, timestamp
+from feature_repo.sweep import glob_prefix
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
@@ -134,13 +135,6 @@ class BulkRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is 
             url = online_store_config.connection_string
             self._client_async = redis_asyncio.Redis.from_url(url)
         return self._client_async
-
-
-def glob_prefix(prefix: bytes) -> bytes:
-    """The prefix as a SCAN pattern that matches only itself."""
-    return b"".join(
-        b"\\" + bytes([byte]) if byte in b"*?[]^\\" else bytes([byte]) for byte in prefix
-    )
 
 
 def _key(config: RepoConfig, key: EntityKey) -> bytes:

@@ -3,9 +3,7 @@ says, and nothing makes the server fail."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,7 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from serving.documentation import ANSWER_EXAMPLES, REQUEST_EXAMPLES
-from tests.unit.serving.conftest import Client, World
+from tests.unit.serving.conftest import TARGET, Client, World
 
 pytestmark = pytest.mark.integration
 
@@ -47,6 +45,10 @@ def client(world: World) -> Iterator[Client]:
 def as_httpx(case: schemathesis.Case) -> dict[str, Any]:
     """The words of httpx for a case, which speaks those of requests."""
     sent = case.as_transport_kwargs(base_url="http://test")
+    cookies = sent.pop("cookies", None)
+    if cookies:
+        pairs = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        sent["headers"] = {**sent["headers"], "Cookie": pairs}
     data = sent.pop("data", None)
     if data is not None:
         sent["content"] = data.encode() if isinstance(data, str) else bytes(data)
@@ -66,7 +68,10 @@ OPERATIONS = [
 def test_whatever_is_sent_is_answered_as_the_document_says(
     client: Client, path: str, method: str, examples: int, mode: GenerationMode
 ) -> None:
-    document = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+    raw = client.get("/openapi.json").json()
+    # Without this every generated target is an unknown one and no case reaches the scoring.
+    raw["components"]["schemas"]["ScoreRequest"]["properties"]["target"]["enum"] = [TARGET]
+    document = schemathesis.openapi.from_dict(raw)
     operation = document[path][method]
 
     @settings(
@@ -122,10 +127,3 @@ def test_every_refusal_is_a_documented_problem(client: Client) -> None:
     for answer in asked:
         assert str(answer.status_code) in declared
         jsonschema_rs.Draft202012Validator(root).validate(answer.json())
-
-
-def test_the_document_in_docs_is_the_one_served(client: Client) -> None:
-    served = client.get("/openapi.json").json()
-    kept = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
-
-    assert kept == served

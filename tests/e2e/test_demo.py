@@ -1,4 +1,4 @@
-"""The README's first command, as its user runs it: a fresh folder, real purchases, real processes."""
+"""The README's first command as its user runs it: fresh folder, real purchases and processes."""
 
 from __future__ import annotations
 

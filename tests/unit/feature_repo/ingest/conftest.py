@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,13 +63,7 @@ def log_rows(settings: Settings) -> Callable[[], list[dict[str, Any]]]:
 
     def rows() -> list[dict[str, Any]]:
         with duck.connect(settings) as con:
-            table = EventLog(settings.log_path).snapshot().rows(con)
-            return table.order_by("log_pos").to_pyarrow().to_pylist()
+            table = EventLog(settings.log_path).snapshot().rows(con).order_by("log_pos")
+            return [row for batch in duck.stream(con, table) for row in batch.to_pylist()]
 
     return rows
-
-
-def json_lines(*rows: dict[str, Any]) -> str:
-    """Rows of a good canonical file, each changed by a dict."""
-    good = {"type": "opened", "customer_id": "c1", "event_time": "2024-03-04T10:00:00Z"}
-    return "".join(json.dumps({**good, **row}) + "\n" for row in rows)

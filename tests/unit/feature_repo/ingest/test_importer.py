@@ -17,7 +17,12 @@ from feature_repo.event import deterministic_id
 from feature_repo.ingest.outcome import ImportSummary
 from feature_repo.settings import Settings
 
-from .conftest import NOW, json_lines
+pytestmark = pytest.mark.filterwarnings(
+    # Ibis 12 calls it on DuckDB 2.
+    "ignore:fetch_arrow_table:DeprecationWarning"
+)
+
+NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 
 Run = Callable[..., ImportSummary]
 Write = Callable[[str, str | bytes], Path]
@@ -26,6 +31,12 @@ LogRows = Callable[[], list[dict[str, Any]]]
 HEADER = "type,customer_id,event_time,amount\n"
 GOOD = "purchased,c1,2024-03-04T10:00:00Z,5.5\n"
 BAD = "purchased,c1,2024-03-04T10:00:00Z,nan\n"
+
+
+def json_lines(*rows: dict[str, Any]) -> str:
+    """Rows of a good canonical file, each changed by a dict."""
+    good = {"type": "opened", "customer_id": "c1", "event_time": "2024-03-04T10:00:00Z"}
+    return "".join(json.dumps({**good, **row}) + "\n" for row in rows)
 
 
 def test_a_row_becomes_an_event_word_for_word(run: Run, write: Write, log_rows: LogRows) -> None:

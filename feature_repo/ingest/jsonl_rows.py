@@ -1,4 +1,4 @@
-"""Lines of a JSONL file, numbered, in bounded memory; parsing them is DuckDB's work."""
+"""Lines of a JSONL file, numbered; parsing them is DuckDB's work."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ import pyarrow as pa
 
 from feature_repo.errors import UnusableInput
 from feature_repo.ingest.files import InputFile, Progress
+from feature_repo.ingest.source import LINE, ROW, Kind, Source, SourceColumn
 
 _BLOCK: Final = 1 << 22
 _LONGEST_LINE: Final = 1 << 26
 _SAMPLED_LINES: Final = 1_000
+_SCHEMA: Final = pa.schema([pa.field(ROW, pa.int64()), pa.field(LINE, pa.string())])
 
 
-def sampled_keys(stream: io.BufferedIOBase) -> tuple[str, ...]:
+def open_jsonl(file: InputFile, progress: Progress) -> Source:
+    """Look at the first lines' keys; the rows follow when they are asked for."""
+    with file.open() as stream:
+        keys = _sampled_keys(stream)
+    if not keys:
+        message = f"{file.path}: none of its first lines is a JSON object."
+        raise UnusableInput(message)
+    columns = tuple(SourceColumn(key, Kind.TEXT) for key in keys)
+    return Source(file, columns, _SCHEMA, _batches(file, progress))
+
+
+def _sampled_keys(stream: io.BufferedIOBase) -> tuple[str, ...]:
     """The keys of the first thousand objects, in order of appearance."""
     keys: dict[str, None] = {}
     for _ in range(_SAMPLED_LINES):
@@ -33,14 +46,8 @@ def sampled_keys(stream: io.BufferedIOBase) -> tuple[str, ...]:
     return tuple(keys)
 
 
-def line_batches(
-    file: InputFile, schema: pa.Schema, progress: Progress
-) -> Iterator[pa.RecordBatch]:
-    """Batches of (line number from 1, line); blank lines are no rows.
-
-    Raises:
-        UnusableInput: a line is longer than 64 MiB.
-    """
+def _batches(file: InputFile, progress: Progress) -> Iterator[pa.RecordBatch]:
+    """Blank lines are no rows, but count."""
     number = 0
     for lines in _line_blocks(file):
         kept = [
@@ -50,7 +57,7 @@ def line_batches(
         if kept:
             numbers, texts = zip(*kept, strict=True)
             arrays = [pa.array(numbers, pa.int64()), pa.array(texts, pa.string())]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+            yield pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
         progress(f"reading {file.path.name}", number, None)
 
 
