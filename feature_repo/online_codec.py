@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from operator import itemgetter
 from typing import Final
 
 import mmh3
@@ -147,6 +148,8 @@ def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[byte
     both written as missing.
     """
     rows = table.num_rows
+    if rows == 0:
+        return b""
     names = [n for n in table.column_names if n in layout.views[view]]
     words = [n for n in names if n in layout.texts]
     numbers = [n for n in names if n not in layout.texts]
@@ -163,6 +166,23 @@ def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[byte
             *(column for name in words for column in _words(view, name, table)),
         ]
     )
+
+
+def arrange(layout: Layout, hashes: Iterable[Sequence[bytes]]) -> list[Reply]:
+    """Replies to HGETALL (field, value, field ...) as replies to an HMGET of `layout.fields`.
+
+    Redis answers HGETALL of a small hash at a quarter of the cost: HMGET searches each field anew.
+    Hashes written alike list their fields alike, so the order is worked out once for all of them.
+    """
+    replies: list[Reply] = []
+    order: Sequence[bytes] = ()
+    pick = _picker(layout, order)
+    for flat in hashes:
+        if flat[::2] != order:
+            order = flat[::2]
+            pick = _picker(layout, order)
+        replies.append(pick([*flat[1::2], None]))
+    return replies
 
 
 def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None) -> OnlineRows:
@@ -186,6 +206,14 @@ def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None)
         _expire(layout, view, columns, known_at, (at - ttl).timestamp())
     known = [~np.isnan(times) for times in known_at.values()]
     return OnlineRows(columns, known_at, np.logical_or.reduce(known))
+
+
+def _picker(
+    layout: Layout, order: Sequence[bytes]
+) -> Callable[[Sequence[bytes | None]], tuple[bytes | None, ...]]:
+    """Takes the values of `layout.fields` out of a hash's values, the last one for what is not there."""
+    place = {name: i for i, name in enumerate(order)}
+    return itemgetter(*(place.get(name, -1) for name in layout.fields))
 
 
 def _sized(text: str) -> bytes:

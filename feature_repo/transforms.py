@@ -91,7 +91,7 @@ def send_time_matrix(held: Floats, at: Floats) -> Floats:
     """As `send_time`, for SEND_TIME_INPUTS as rows; returns SEND_TIME as rows."""
     states = held[_STATES].reshape(len(naming.MEASURES), len(naming.HALF_LIVES_DAYS), -1)
     # An amount of zero has the logarithm -inf; what is undefined becomes NaN on purpose.
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(all="ignore"):
         features = np.concatenate(
             [
                 *_decayed_and_trends(states, held[_NEWEST], at),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Evidently reads this when it is imported, and would otherwise report its use over plain HTTP.
+# Evidently and MLflow read these when they are imported, and would otherwise report their use.
 os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # The bar of two small files would be drawn over our own progress.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -33,19 +33,7 @@ def read_champion(settings: Settings, target: str) -> Launch:
     """
     uri = mlflow_uri(settings)
     _reachable(uri)
-    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    try:
-        version = str(client.get_model_version_by_alias(target, CHAMPION).version)
-        source = client.get_model_version_download_uri(target, version)
-    except MlflowException as exc:
-        if exc.error_code not in _MISSING:
-            raise _unavailable(uri, exc) from exc
-        message = (
-            f"Target {target!r} has no champion in MLflow at {uri}. Train one with "
-            f"`foresend train {target}`, or promote a version with "
-            f"`foresend models promote {target} VERSION`."
-        )
-        raise NoChampion(message) from exc
+    version, source = _released(uri, target)
     with tempfile.TemporaryDirectory(prefix="foresend-launch-") as folder:
         try:
             mlflow.artifacts.download_artifacts(
@@ -62,9 +50,33 @@ def read_champion(settings: Settings, target: str) -> Launch:
         return launch_from(Path(folder), target, version)
 
 
+def _released(uri: str, target: str) -> tuple[str, str]:
+    """Version and artifact URI of the champion."""
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+    try:
+        version = str(client.get_model_version_by_alias(target, CHAMPION).version)
+        source = str(client.get_model_version_download_uri(target, version))
+    except MlflowException as exc:
+        if exc.error_code not in _MISSING:
+            raise _unavailable(uri, exc) from exc
+        message = (
+            f"Target {target!r} has no champion in MLflow at {uri}. Train one with "
+            f"`foresend train {target}`, or promote a version with "
+            f"`foresend models promote {target} VERSION`."
+        )
+        raise NoChampion(message) from exc
+    if source.startswith("mlflow-artifacts:") and not _is_server(uri):
+        message = (
+            f"Champion version {version} of {target!r} was logged through an MLflow server, and "
+            "none runs. Start the stack with `foresend up`, or set FORESEND_MLFLOW_URI."
+        )
+        raise StoreUnavailable(message)
+    return version, source
+
+
 def _reachable(uri: str) -> None:
     """Ask once, with a short timeout: MLflow's own client retries for minutes."""
-    if not uri.startswith(("http://", "https://")):
+    if not _is_server(uri):
         path = Path(uri.removeprefix("sqlite:///"))
         if uri.startswith("sqlite:///") and not path.exists():
             message = (
@@ -84,3 +96,7 @@ def _unavailable(uri: str, exc: Exception) -> StoreUnavailable:
         f"MLflow does not answer at {uri}: {exc}. Start the stack with `foresend up`, or set "
         "FORESEND_MLFLOW_URI."
     )
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))

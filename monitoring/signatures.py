@@ -45,7 +45,7 @@ def quantile_pairs(
 def factor(launch: Mapping[float, float], values: npt.NDArray[Any]) -> float | None:
     """The one factor between all quantiles, or None when there is none.
 
-    >>> factor({0.25: 1.0, 0.5: 2.0, 0.75: 4.0}, np.array([100.0, 200.0, 400.0]))
+    >>> factor({0.25: 1.0, 0.5: 2.0, 0.75: 4.0}, np.array([50.0, 100.0, 200.0, 400.0, 800.0]))
     100.0
     """
     before, now = quantile_pairs(launch, values)

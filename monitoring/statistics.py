@@ -84,7 +84,7 @@ def qpsi_floor(cells: int, sizes: Sizes) -> float:
     (1/N + 1/M), N and M being independent observations: distinct customers, not rows.
 
     >>> round(qpsi_floor(23, Sizes(launch=10_000, current=1_000, checks=41)), 3)
-    0.064
+    0.066
     """
     return _chi2(FALSE_ALARM / sizes.checks, max(cells - 1, 1)) * sizes.spread
 

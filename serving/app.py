@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -73,47 +73,13 @@ def create_app(
 ) -> FastAPI:
     """The application. `settled` is called once, when all is loaded and warm."""
     metrics = Metrics()
-    watch = ModelWatch(
-        ports.registry, ports.shelf, ports.load_model, tuple(targets), metrics, ports.clock
-    )
-    writer = PredictionWriter(
-        predictions,
-        metrics,
-        flush_s=settings.prediction_flush_s,
-        flush_rows=settings.prediction_flush_rows,
-        queue_rows=settings.prediction_queue_rows,
-    )
-    service = ScoringService(
-        watch=watch,
-        store=ports.store,
-        predictions=writer,
-        metrics=metrics,
-        rules=Rules(settings.stale_after_s, settings.clock_skew_s),
-        clock=ports.clock,
-        last_scores=LastScores(settings.last_scores),
-    )
-    health = Health(watch, ports.store)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        writer.start()
-        await watch.start()
-        settled()
-        following = asyncio.create_task(watch.run(settings.registry_poll_s))
-        following.add_done_callback(lambda task: _report_end(task, watch))
-        yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        await asyncio.to_thread(writer.stop)
-        await ports.store.close()
-        await ports.registry.close()
-
+    service = _service(ports, settings, targets=targets, predictions=predictions, metrics=metrics)
+    health = Health(service.watch, ports.store)
     app = FastAPI(
         title="Foresend",
         version=VERSION,
         description=DESCRIPTION,
-        lifespan=lifespan,
+        lifespan=_lifespan(ports, service, health, settings, settled),
         redoc_url=None,
         openapi_tags=[
             {"name": "scoring", "description": "What a sending system asks."},
@@ -121,13 +87,69 @@ def create_app(
         ],
     )
     app.state.health = health
-    app.state.watch = watch
+    app.state.watch = service.watch
     _add_scoring(app, service, Guard(ports.keys, Scope.SCORE))
     _add_operations(app, health, metrics)
     _add_problems(app)
     app.add_middleware(Edge, metrics=metrics, routes=ROUTES, max_body_bytes=settings.max_body_bytes)
     document_api(app)
     return app
+
+
+def _service(
+    ports: Ports,
+    settings: ServingSettings,
+    *,
+    targets: Sequence[str],
+    predictions: Path,
+    metrics: Metrics,
+) -> ScoringService:
+    return ScoringService(
+        watch=ModelWatch(
+            ports.registry, ports.shelf, ports.load_model, tuple(targets), metrics, ports.clock
+        ),
+        store=ports.store,
+        predictions=PredictionWriter(
+            predictions,
+            metrics,
+            flush_s=settings.prediction_flush_s,
+            flush_rows=settings.prediction_flush_rows,
+            queue_rows=settings.prediction_queue_rows,
+        ),
+        metrics=metrics,
+        rules=Rules(settings.stale_after_s, settings.clock_skew_s),
+        clock=ports.clock,
+        last_scores=LastScores(settings.last_scores),
+    )
+
+
+def _lifespan(
+    ports: Ports,
+    service: ScoringService,
+    health: Health,
+    settings: ServingSettings,
+    settled: Callable[[], None],
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    watch = service.watch
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.predictions.start()
+        await watch.start()
+        # A store that answers now and is away at the first probe degrades this server, no more.
+        await health.readiness()
+        settled()
+        following = asyncio.create_task(watch.run(settings.registry_poll_s))
+        following.add_done_callback(lambda task: _report_end(task, watch))
+        yield
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+        await asyncio.to_thread(service.predictions.stop)
+        await ports.store.close()
+        await ports.registry.close()
+
+    return lifespan
 
 
 def _add_scoring(app: FastAPI, service: ScoringService, guard: Guard) -> None:

@@ -9,6 +9,28 @@ from serving.registry import Version
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
+class LogMetrics:
+    """The series of the prediction log."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue = Gauge(
+            "foresend_prediction_log_queue_rows", "Rows not yet written.", registry=registry
+        )
+        self.written = Counter(
+            "foresend_prediction_log_written_rows", "Rows written.", registry=registry
+        )
+        self.dropped = Counter(
+            "foresend_prediction_log_dropped_rows",
+            "Rows lost because the queue was full or the last flush failed.",
+            registry=registry,
+        )
+        self.failures = Counter(
+            "foresend_prediction_log_write_failures",
+            "Flushes that failed; their rows are tried again.",
+            registry=registry,
+        )
+
+
 class Metrics:
     """The series of one application."""
 
@@ -59,22 +81,7 @@ class Metrics:
         self.registry_failures = Counter(
             "foresend_registry_poll_failures", "Polls that failed.", registry=registry
         )
-        self.log_queue = Gauge(
-            "foresend_prediction_log_queue_rows", "Rows not yet written.", registry=registry
-        )
-        self.log_written = Counter(
-            "foresend_prediction_log_written_rows", "Rows written.", registry=registry
-        )
-        self.log_dropped = Counter(
-            "foresend_prediction_log_dropped_rows",
-            "Rows lost because the queue was full or the last flush failed.",
-            registry=registry,
-        )
-        self.log_failures = Counter(
-            "foresend_prediction_log_write_failures",
-            "Flushes that failed; their rows are tried again.",
-            registry=registry,
-        )
+        self.log = LogMetrics(registry)
 
     def model_served(self, version: Version, before: Version | None) -> None:
         """Show one version of a target as the one in use."""

@@ -97,9 +97,8 @@ def write_batches(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
     try:
         pq.write_table(table, fresh, compression="zstd")
         fresh.rename(day / name)
-    except BaseException:
+    finally:
         fresh.unlink(missing_ok=True)
-        raise
     return day / name
 
 

@@ -30,7 +30,7 @@ class PredictionWriter:
         self, folder: Path, metrics: Metrics, *, flush_s: float, flush_rows: int, queue_rows: int
     ) -> None:
         self._folder = folder
-        self._metrics = metrics
+        self._metrics = metrics.log
         self._flush_s, self._flush_rows, self._queue_rows = flush_s, flush_rows, queue_rows
         self._waiting: deque[PredictionBatch] = deque()
         self._rows = 0
@@ -46,11 +46,11 @@ class PredictionWriter:
         """Queue the rows; False when there was no room and they were dropped and counted."""
         with self._changed:
             if self._stopping or self._rows + len(batch) > self._queue_rows:
-                self._metrics.log_dropped.inc(len(batch))
+                self._metrics.dropped.inc(len(batch))
                 return False
             self._waiting.append(batch)
             self._rows += len(batch)
-            self._metrics.log_queue.set(self._rows)
+            self._metrics.queue.set(self._rows)
             if self._rows >= self._flush_rows:
                 self._changed.notify()
         return True
@@ -65,9 +65,9 @@ class PredictionWriter:
         with self._changed:
             lost, self._rows = self._rows, 0
             self._waiting.clear()
-        self._metrics.log_queue.set(0)
+        self._metrics.queue.set(0)
         if lost:
-            self._metrics.log_dropped.inc(lost)
+            self._metrics.dropped.inc(lost)
             log.error("prediction_rows_lost", rows=lost)
 
     def flush(self) -> bool:
@@ -80,16 +80,16 @@ class PredictionWriter:
             try:
                 write_batches(self._folder, members)
             except OSError as exc:
-                self._metrics.log_failures.inc()
+                self._metrics.failures.inc()
                 log.error("prediction_log_unwritable", date=key[0], reason=str(exc))
                 written = False
                 continue
             except (pa.ArrowException, ValueError) as exc:
                 # Not the disk but the rows; trying again would block all that come after them.
-                self._metrics.log_dropped.inc(self._forget(members))
+                self._metrics.dropped.inc(self._forget(members))
                 log.error("prediction_rows_unusable", date=key[0], reason=type(exc).__name__)
                 continue
-            self._metrics.log_written.inc(self._forget(members))
+            self._metrics.written.inc(self._forget(members))
         return written
 
     def _run(self) -> None:
@@ -112,5 +112,5 @@ class PredictionWriter:
         with self._changed:
             self._waiting = deque(b for b in self._waiting if id(b) not in gone)
             self._rows -= rows
-            self._metrics.log_queue.set(self._rows)
+            self._metrics.queue.set(self._rows)
         return rows

@@ -25,12 +25,11 @@ import numpy.typing as npt
 from feature_repo import transforms
 from serving.encoder import Columns
 from serving.schemas import Cause, ScoreOrigin
-from serving.store import Stored
+from serving.store import LAST_EVENT_AT, Stored
 from serving.watch import Model
 
 Floats = npt.NDArray[np.float64]
 
-LAST_EVENT_AT: Final = "last_event_at"
 UTC_OFFSET: Final = "utc_offset_minutes"
 
 

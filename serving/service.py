@@ -67,6 +67,7 @@ class ScoringService:
     rules: Rules
     clock: Callable[[], datetime]
     last_scores: LastScores
+    _store_is_away: bool = False
 
     async def score(self, ask: ScoreRequest, request_id: str) -> dict[str, Any]:
         """The answer to a request, as `schemas.ScoreResponse` describes it.
@@ -114,9 +115,10 @@ class ScoringService:
             with self.metrics.store_latency.time():
                 stored = await self.store.read(ids)
         except StoreUnavailable as exc:
-            log.warning("store_unavailable", reason=str(exc), rows=len(ids))
+            self._store_seen(str(exc))
             last = self.last_scores.get(serving.version.target, ids)
             return score_without_store(serving.model.base_rate, last, now=now)
+        self._store_seen(None)
         offsets = np.array(
             [np.nan if c.utc_offset_minutes is None else c.utc_offset_minutes for c in customers]
         )
@@ -132,6 +134,14 @@ class ScoringService:
             )
 
         return work() if len(ids) <= INLINE_ROWS else await asyncio.to_thread(work)
+
+    def _store_seen(self, problem: str | None) -> None:
+        """Log when the store goes and when it comes back, not once per request."""
+        if problem is not None and not self._store_is_away:
+            log.warning("store_unavailable", reason=problem)
+        if problem is None and self._store_is_away:
+            log.info("store_back")
+        self._store_is_away = problem is not None
 
     def _count(self, target: str, scored: Scored) -> None:
         self.metrics.rows.labels(target).inc(len(scored.degraded))

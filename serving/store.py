@@ -194,12 +194,13 @@ class RedisStore:
         """A connection of the pool; closed when anything fails or the caller is cancelled, since
         replies that are left in it would answer the next request."""
         held = await self._pool.get_connection()
+        finished = False
         try:
             yield held
-        except BaseException:
-            await held.disconnect(nowait=True)
-            raise
+            finished = True
         finally:
+            if not finished:
+                await held.disconnect(nowait=True)
             await self._pool.release(held)
 
     def _message(self, cause: object) -> str:

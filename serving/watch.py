@@ -24,10 +24,11 @@ from serving.errors import RegistryUnavailable
 from serving.metrics import Metrics
 from serving.registry import ModelRegistry, Version
 from serving.shelf import Shelf
+from serving.store import scoring_layout
 
 RETRY_FAILED_AFTER: Final = timedelta(minutes=1)
 _SERVED: Final = frozenset(
-    (*transforms.SEND_TIME, *(name for view in contract.VIEWS.values() for name in view))
+    (*transforms.SEND_TIME, *(name for view in scoring_layout("").views.values() for name in view))
 )
 
 log = structlog.get_logger()

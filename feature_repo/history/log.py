@@ -16,7 +16,7 @@ from typing import Final
 import duckdb
 import ibis
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from filelock import FileLock
 from ibis.expr.types import Table
 
@@ -24,6 +24,10 @@ from feature_repo.event import CONTENT_FIELDS, MICROS
 from feature_repo.history.schema import EVENTS, LOG
 
 _PARTITION: Final = "event_month"
+_FILE_BYTES: Final = 1 << 25
+# The writer holds a row group of every month in memory until it is full. With Delta's million rows
+# per group that is the whole import (4 million events: 1.4 GB; with these 0.8 GB, as fast).
+_WRITER: Final = WriterProperties(max_row_group_size=32_768, compression="ZSTD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,8 @@ class EventLog:
                     rows.to_arrow_reader(100_000).cast(LOG),
                     mode="append",
                     partition_by=[_PARTITION],
+                    target_file_size=_FILE_BYTES,
+                    writer_properties=_WRITER,
                     commit_properties=CommitProperties(custom_metadata={"rows": str(fresh)}),
                 )
                 version = self.snapshot().version
@@ -135,6 +141,8 @@ class EventLog:
                 retention_hours=int(keep.total_seconds() // 3600),
                 dry_run=False,
                 enforce_retention_duration=False,
+                # Files of appends that were killed, too; the lock says that none is under way.
+                full=True,
             )
             table.create_checkpoint()
             return len(DeltaTable(str(self._path)).file_uris())
@@ -169,9 +177,12 @@ def _hash_term(name: str) -> str:
     return f"{name}::VARCHAR"
 
 
-# The unit and group separators cannot run two fields together; a null differs from "".
+# Lengths keep neighbours apart, and a null differs from an empty text.
 _CONTENT_SQL: Final = "md5(concat({}))".format(
-    ", chr(31), ".join(f"coalesce({_hash_term(name)}, chr(29))" for name in CONTENT_FIELDS)
+    ", ".join(
+        f"coalesce(length({term}) || ':' || {term}, '-:')"
+        for term in map(_hash_term, CONTENT_FIELDS)
+    )
 )
 
 # The rows are held once; which of them are new is found on two narrow columns.

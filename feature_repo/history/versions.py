@@ -67,7 +67,8 @@ def versions(rows: Table, customers: Table | None = None) -> Table:
     if customers is not None:
         events = rows.semi_join(customers, "customer_id").select("event_id")
         rows = rows.semi_join(events, "event_id")
-    narrow = rows.select(*_SOURCE).mutate(known_from=epoch_us(rows.received_time))
+    narrow = rows.select(*_SOURCE)
+    narrow = narrow.mutate(known_from=epoch_us(narrow.received_time))
     several = narrow.group_by("event_id").agg(count=narrow.count())
     several = several.filter(several["count"] > 1).select("event_id")
     once = narrow.anti_join(several, "event_id").mutate(known_to=ibis.literal(FOREVER, "int64"))

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from feature_repo.errors import ForesendError, StoreUnavailable, UnusableInput
 from feature_repo.settings import Settings
 from infra.commands import report_drift as command
+from monitoring.champion import read_champion
 from monitoring.errors import NoChampion, NoLaunchProfile, NoPredictions
 from monitoring.report import DriftReport, report_drift
 from serving.prediction_log import PredictionBatch, write_batches
@@ -51,27 +52,29 @@ def population(seed: int, rows: int = ROWS) -> Columns:
     }
 
 
-def register(settings: Settings, folder: Path, *, launch: bool = True, version_of: int = 1) -> None:
-    """A champion in a registry of its own, as training registers one."""
-    state = settings.home / "mlflow"
-    state.mkdir(parents=True, exist_ok=True)
-    uri = f"sqlite:///{state / 'mlflow.db'}"
+def embedded(home: Path) -> str:
+    """Tracking URI of a database under a home, as without a server."""
+    (home / "mlflow").mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"
+
+
+def register(uri: str, folder: Path, *, target: str = TARGET, launch: bool = True) -> None:
+    """A champion, as training registers one; its files pass through `folder`."""
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    experiment = client.create_experiment(
-        f"foresend{version_of}", artifact_location=str(state / "artifacts")
-    )
-    run = client.create_run(experiment)
+    place = None if uri.startswith("http") else str(folder / "artifacts")
+    run = client.create_run(client.create_experiment(f"of-{target}", artifact_location=place))
     if launch:
-        (folder / "launch").mkdir(parents=True)
+        files = folder / "files" / "launch"
+        files.mkdir(parents=True)
         columns = population(1)
         score = columns.pop("score")
         document = launch_profile(columns, score, customers=ROWS, created_at=NOW)
-        (folder / "launch" / "profile.json").write_text(json.dumps(document))
-        pq.write_table(pa.table(columns | {"score": score}), folder / "launch" / "sample.parquet")
-        client.log_artifacts(run.info.run_id, str(folder), "model")
-    client.create_registered_model(TARGET)
-    client.create_model_version(TARGET, f"{run.info.artifact_uri}/model", run.info.run_id)
-    client.set_registered_model_alias(TARGET, "champion", "1")
+        (files / "profile.json").write_text(json.dumps(document))
+        pq.write_table(pa.table(columns | {"score": score}), files / "sample.parquet")
+        client.log_artifacts(run.info.run_id, str(files.parent), "model")
+    client.create_registered_model(target)
+    client.create_model_version(target, f"{run.info.artifact_uri}/model", run.info.run_id)
+    client.set_registered_model_alias(target, "champion", "1")
 
 
 def predict(
@@ -116,14 +119,14 @@ def predict(
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a champion and no predictions, for tests to read."""
     home = tmp_path_factory.mktemp("home")
-    register(Settings(home=home), tmp_path_factory.mktemp("artifacts"))
+    register(embedded(home), tmp_path_factory.mktemp("files"))
     return home
 
 
 @pytest.fixture
 def settings(registry: Path, tmp_path: Path) -> Settings:
     """A fresh home that shares the registry."""
-    return Settings(home=tmp_path, mlflow_uri=f"sqlite:///{registry / 'mlflow' / 'mlflow.db'}")
+    return Settings(home=tmp_path, mlflow_uri=embedded(registry))
 
 
 def report(settings: Settings, *, days: int = 90, as_of: datetime = NOW) -> DriftReport:
@@ -240,13 +243,15 @@ def test_a_fault_of_yesterday_is_a_warning_before_the_long_window_shows_it(
     settings: Settings,
 ) -> None:
     fresh = {name: values[:300] for name, values in population(8).items()}
-    predict(settings, population(9, 6000), at=NOW - timedelta(days=40), prefix="old")
+    predict(settings, population(9, 20_000), at=NOW - timedelta(days=40), prefix="old")
     predict(settings, fresh | {"opens_7d": fresh["opens_7d"] + 1}, at=NOW - timedelta(hours=5))
 
     found = report(settings)
 
     assert [w["status"] for w in found.document["nested"]] == ["drift", "drift", "drift"]
-    assert found.verdict.status in {"warn", "drift"}
+    assert (found.document["window"]["status"], found.verdict.status) == ("ok", "warn")
+    assert found.document["causes"][0].startswith("New in the last 1 day")
+    assert found.verdict.exit_code == 0
 
 
 def test_another_versions_score_is_not_compared_but_its_features_are(settings: Settings) -> None:
@@ -309,16 +314,14 @@ Arrange = Callable[[Settings, Path], Settings]
 
 
 def no_model(_: Settings, folder: Path) -> Settings:
-    fresh = Settings(home=folder)
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = embedded(folder)
     mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri).create_experiment("foresend")
-    return fresh.model_copy(update={"mlflow_uri": uri})
+    return Settings(home=folder)
 
 
 def no_launch(_: Settings, folder: Path) -> Settings:
-    fresh = Settings(home=folder)
-    register(fresh, folder / "artifacts", launch=False)
-    return fresh
+    register(embedded(folder), folder, launch=False)
+    return Settings(home=folder)
 
 
 def stopped(settings: Settings, _: Path) -> Settings:
@@ -393,3 +396,16 @@ def test_two_reports_in_one_second_do_not_overwrite_each_other(settings: Setting
 
     assert first.folder != second.folder
     assert (first.folder.parent / "latest").read_text().strip() == second.folder.name
+
+
+def test_the_champion_of_a_server_is_read_and_needs_the_server(
+    tmp_path: Path, mlflow_server: str, mlflow_home: Path
+) -> None:
+    target = "churn_90d"
+    register(mlflow_server, tmp_path, target=target)
+    served = Settings(home=tmp_path, mlflow_uri=mlflow_server)
+    stopped = Settings(home=tmp_path, mlflow_uri=f"sqlite:///{mlflow_home / 'mlflow.db'}")
+
+    assert read_champion(served, target).profile.customers == ROWS
+    with pytest.raises(StoreUnavailable, match="foresend up"):
+        read_champion(stopped, target)

@@ -249,7 +249,7 @@ def test_a_wrong_mapping_is_refused_with_the_place(source: str, told: str) -> No
 def test_a_field_of_the_wrong_type_is_refused() -> None:
     wrong = CLICKS.replace("event_time: {column: AT}", "event_time: {column: ID}")
 
-    with pytest.raises(ConfigError, match="'event_time' must be a time, .* gives a text"):
+    with pytest.raises(ConfigError, match=r"'event_time' must be a time, .* gives a text"):
         parse_mapping(wrong, "esp")
 
 
