@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from feature_repo import naming
 from feature_repo.event import HUMAN_MACHINES, MICROS, Event, EventType, amount_micros
+from feature_repo.running import scan
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,18 +39,14 @@ HUMAN_KINDS: Final = frozenset(m.kind for m in naming.TOTALS if m.human)
 NOT_COUNTED: Final = -1
 """Code of a term that changes nothing, and block of a term that is no engagement."""
 
-WIDTH: Final = len(naming.ACTIVITY)
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US: Final = 1_000_000
 _DAY_US: Final = 86_400 * _SECOND_US
 _BLOCK_US: Final = _DAY_US // naming.BLOCKS
-_FEW: Final = 8
-"""Below so many parallel histories, each is folded on its own instead of position by position."""
 
 _ROW: Final = {name: row for row, name in enumerate(naming.ACTIVITY)}
 _MONEY_ROWS: Final = [_ROW[naming.total(m.plural)] for m in naming.TOTALS if m.money]
-_COUNTED_KINDS: Final = [KINDS.index(kind) for kind in {m.kind for m in naming.MEASURES}]
+_IN_MEASURES: Final = [measure.kind for measure in naming.MEASURES]
 _ENGAGEMENT: Final = [KINDS.index(kind) for kind in naming.ENGAGEMENT]
 
 
@@ -100,14 +97,13 @@ def terms_of(events: Sequence[Event]) -> Terms:
         )
         for event in events
     ]
-    kind, time_us, micros, offset = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
-    return Terms(kind, time_us, micros, offset)
+    return Terms(*np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy())
 
 
 def empty(count: int = 1) -> Floats:
     """States of customers of whom nothing is known.
 
-    >>> empty(2).shape == (WIDTH, 2)
+    >>> empty(2).shape == (len(naming.ACTIVITY), 2)
     True
     """
     return np.repeat(_NEUTRAL, count, axis=1)
@@ -130,8 +126,8 @@ def fold(state: Floats, event: Event) -> Floats:
     >>> float(value_at(column(after, "clicks_log2_d7"), 7, noon.timestamp() + 7 * 86_400)[0])
     1.0
     """
-    zero = np.zeros(1, dtype=np.int64)
-    return fold_many(terms_of([event]), zero, state, zero)
+    only = np.zeros(1, dtype=np.int64)
+    return fold_many(terms_of([event]), only, state, only)
 
 
 def column(states: Floats, name: str) -> Floats:
@@ -140,7 +136,8 @@ def column(states: Floats, name: str) -> Floats:
     >>> float(column(empty(), "sends_total")[0])
     0.0
     """
-    return states[_ROW[name]]
+    line: Floats = states[_ROW[name]]
+    return line
 
 
 def value_at(log2_state: Floats, half_life_days: int, at: npt.ArrayLike) -> Floats:
@@ -150,7 +147,8 @@ def value_at(log2_state: Floats, half_life_days: int, at: npt.ArrayLike) -> Floa
     [0.0, 0.0]
     """
     days = np.asarray(at, dtype=np.float64) / 86_400.0
-    return np.nan_to_num(np.exp2(log2_state - days / half_life_days), nan=0.0)
+    value: Floats = np.nan_to_num(np.exp2(log2_state - days / half_life_days), nan=0.0)
+    return value
 
 
 def stored(states: Floats) -> Floats:
@@ -184,7 +182,7 @@ def fold_many(terms: Terms, group: Ints, initial: Floats, rows: Ints) -> Floats:
     states = initial[:, group[rows]]
     frame = _Frame(group, initial, rows, states)
     for ufunc, channels in (
-        (np.logaddexp2, _counters(terms)),
+        (np.logaddexp2, _counters(terms)),  # apart from blocks: of another number of lines
         (np.logaddexp2, _blocks(terms)),
         (np.maximum, _last_times(terms)),
         (np.minimum, _first_times(terms)),
@@ -224,8 +222,8 @@ def _counters(terms: Terms) -> list[_Channel]:
         values = terms.time_us[taken] / _DAY_US / half_lives
         if measure.money:
             values += np.log2(terms.micros[taken] / MICROS)
-        names = [naming.log2_state(measure.plural, days) for days in naming.HALF_LIVES_DAYS]
-        channels.append(_Channel([_ROW[name] for name in names], taken, values))
+        lines = [_ROW[naming.log2_state(measure.plural, h)] for h in naming.HALF_LIVES_DAYS]
+        channels.append(_Channel(lines, taken, values))
     return channels
 
 
@@ -241,22 +239,17 @@ def _blocks(terms: Terms) -> list[_Channel]:
 
 
 def _last_times(terms: Terms) -> list[_Channel]:
-    channels = [
-        _times(terms, naming.last_at(measure.singular), [KINDS.index(measure.kind)])
-        for measure in naming.LAST_AT
-    ]
-    return [*channels, _times(terms, "last_event_at", _COUNTED_KINDS)]
+    kinds = {naming.last_at(measure.singular): [measure.kind] for measure in naming.LAST_AT}
+    return [_times(terms, *item) for item in {**kinds, "last_event_at": _IN_MEASURES}.items()]
 
 
 def _first_times(terms: Terms) -> list[_Channel]:
-    return [
-        _times(terms, "first_event_at", _COUNTED_KINDS),
-        _times(terms, "first_purchase_at", [KINDS.index(EventType.PURCHASED)]),
-    ]
+    kinds = {"first_event_at": _IN_MEASURES, "first_purchase_at": [EventType.PURCHASED]}
+    return [_times(terms, *item) for item in kinds.items()]
 
 
-def _times(terms: Terms, name: str, kinds: list[int]) -> _Channel:
-    taken = np.flatnonzero(np.isin(terms.kind, kinds))
+def _times(terms: Terms, name: str, kinds: list[EventType]) -> _Channel:
+    taken = np.flatnonzero(np.isin(terms.kind, [KINDS.index(kind) for kind in kinds]))
     return _Channel([_ROW[name]], taken, terms.time_us[None, taken] / _SECOND_US)
 
 
@@ -265,13 +258,13 @@ def _scan_channels(ufunc: np.ufunc, channels: list[_Channel], frame: _Frame) -> 
     keys = [frame.group[channel.taken] for channel in channels]
     starts = [np.flatnonzero(np.diff(key, prepend=-1)) for key in keys]
     ends = np.cumsum([0, *(key.size for key in keys)])
-    running = _scan(
+    running = scan(
         ufunc,
         np.concatenate([channel.values for channel in channels], axis=1),
         np.concatenate([start + end for start, end in zip(starts, ends, strict=False)]),
         np.concatenate(
             [
-                frame.initial[np.ix_(channel.state_rows, key[start])]
+                frame.initial[channel.state_rows][:, key[start]]
                 for channel, key, start in zip(channels, keys, starts, strict=True)
             ],
             axis=1,
@@ -288,30 +281,6 @@ def _scan_channels(ufunc: np.ufunc, channels: list[_Channel], frame: _Frame) -> 
             frame.states[state_row, reached] = running[line, source]
 
 
-def _scan(ufunc: np.ufunc, values: Floats, starts: Ints, initial: Floats) -> Floats:
-    """Running fold of each stretch of `values` that begins at `starts`, strictly in order.
-
-    All stretches advance together, position by position, as long as there are more than a few;
-    the long rest of the others is folded one by one.
-    """
-    running = np.empty_like(values)
-    lengths = np.diff(starts, append=values.shape[1])
-    longest_first = np.argsort(-lengths, kind="stable")
-    starts, lengths = starts[longest_first], lengths[longest_first]
-    state = initial[:, longest_first]
-    alive = np.searchsorted(-lengths, -np.arange(1, lengths.max(initial=0) + 1), side="right")
-    together = int(np.searchsorted(-alive, -_FEW, side="right"))
-    for position, count in enumerate(alive[:together]):
-        at = starts[:count] + position
-        state = ufunc(state[:, :count], values[:, at])
-        running[:, at] = state
-    for history in range(int(alive[together]) if together < alive.size else 0):
-        rest = slice(starts[history] + together, starts[history] + lengths[history])
-        line = np.concatenate([state[:, history : history + 1], values[:, rest]], axis=1)
-        running[:, rest] = ufunc.accumulate(line, axis=1)[:, 1:]
-    return running
-
-
 def _add_totals(terms: Terms, frame: _Frame) -> None:
     """Lifetime counts and sums; integers, hence exact in any order."""
     begin = np.searchsorted(frame.group, frame.group[frame.rows])
@@ -319,11 +288,13 @@ def _add_totals(terms: Terms, frame: _Frame) -> None:
         counts = terms.kind == KINDS.index(measure.kind)
         added = np.where(counts, terms.micros, 0) if measure.money else counts
         summed = np.concatenate([[0], np.cumsum(added, dtype=np.int64)])
-        frame.states[_ROW[naming.total(measure.plural)]] += (
-            summed[frame.rows + 1] - summed[begin]
-        )
+        frame.states[_ROW[naming.total(measure.plural)]] += summed[frame.rows + 1] - summed[begin]
 
 
 def micros_since_epoch(time: datetime) -> int:
-    since = time - _EPOCH
-    return since.days * _DAY_US + since.seconds * _SECOND_US + since.microseconds
+    """Microseconds from the Unix epoch to an aware time, exactly.
+
+    >>> micros_since_epoch(datetime(1970, 1, 2, tzinfo=UTC))
+    86400000000
+    """
+    return (time - _EPOCH) // timedelta(microseconds=1)

@@ -85,8 +85,9 @@ class OnlineWriter:
             for start in range(0, table.num_rows, WRITE_CHUNK):
                 chunk = table.slice(start, WRITE_CHUNK)
                 buffer = encode(self._layout, view, chunk)
-                _replies(connection, in_flight)
+                # Sent before the last chunk's replies are read: Redis always has work waiting.
                 connection.send_packed_command([buffer], check_health=False)
+                _replies(connection, in_flight)
                 in_flight = chunk.num_rows
             _replies(connection, in_flight)
         return int(table.num_rows)
@@ -105,6 +106,10 @@ class OnlineReader:
         Raises:
             redis.RedisError: the connection broke or Redis refused.
         """
+        return decode(self._layout, self.raw(customer_ids), at)
+
+    def raw(self, customer_ids: Sequence[str]) -> list[Reply]:
+        """The bytes of `layout.fields` of each customer, None for what is not there."""
         replies: list[Reply] = []
         with _borrowed(self._client) as connection:
             for start in range(0, len(customer_ids), READ_CHUNK):
@@ -112,7 +117,7 @@ class OnlineReader:
                 buffer = read_command(self._layout, ids)
                 connection.send_packed_command([buffer], check_health=False)
                 replies += arrange(self._layout, _replies(connection, len(ids)))
-        return decode(self._layout, replies, at)
+        return replies
 
 
 def read_command(layout: Layout, customer_ids: Sequence[str]) -> bytes:

@@ -8,11 +8,10 @@ length, UTF-8; missing: nothing). Field `_ts:view` is a Timestamp proto: when th
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from operator import itemgetter
 from typing import Final
@@ -23,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo import contract, wire
+from feature_repo import contract, value_codec, wire
 
 Reply = Sequence[bytes | None]
 Floats = npt.NDArray[np.float64]
@@ -31,15 +30,7 @@ Texts = npt.NDArray[np.object_]
 
 HSET: Final = (b"HSET",)
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STRING_TYPE: Final = struct.pack("<I", 2)
-_DOUBLE: Final = 0x29
-_FLOAT: Final = 0x35
-_STRING: Final = 0x12
-_VARINT_TAGS: Final = frozenset({0x18, 0x20, 0x38, 0x40})  # int32, int64, bool, timestamp
-_SECONDS_TAG: Final = 0x08
-_NANOS_TAG: Final = 0x10
-_MISSING: Final = b"\x29" + struct.pack("<d", float("nan"))
 # A field of 4 bytes and a double of 9, each as a bulk string; an empty one is 9 bytes shorter.
 _PAIR: Final = b"$4\r\n....\r\n$9\r\n\x29........\r\n"
 _EMPTY: Final = np.frombuffer(b"$0\r\n\r\n", dtype=np.uint8)
@@ -133,14 +124,6 @@ def time_field(view: str) -> bytes:
     return f"_ts:{view}".encode()
 
 
-def timestamp(known_at: datetime) -> bytes:
-    """The value of a view's knowledge time."""
-    micros = (known_at - _EPOCH) // timedelta(microseconds=1)
-    seconds, rest = divmod(micros, 1_000_000)
-    parts = ((_SECONDS_TAG, seconds), (_NANOS_TAG, rest * 1_000))
-    return b"".join(bytes([tag]) + wire.varint(value) for tag, value in parts if value)
-
-
 def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[bytes] = HSET) -> bytes:
     """RESP of one command per row: `command`, the key, then field and value of each column.
 
@@ -161,7 +144,7 @@ def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[byte
             wire.constant(head, rows),
             wire.ragged([wire.bulk(key) for key in keys]),
             wire.constant(wire.bulk(time_field(view)), rows),
-            *wire.bulks(_times(table.column(contract.EVENT_TIMESTAMP))),
+            *wire.bulks(value_codec.times(table.column(contract.EVENT_TIMESTAMP))),
             _numbers(view, numbers, table),
             *(column for name in words for column in _words(view, name, table)),
         ]
@@ -191,17 +174,18 @@ def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None)
     A row whose ttl has run out at `at` counts as missing. `at` None: nothing has run out.
     """
     width = len(layout.numbers)
-    flat = [value or _MISSING for reply in replies for value in reply[:width]]
-    matrix = _matrix(flat, len(replies), width)
+    missing = value_codec.MISSING_DOUBLE
+    flat = [value or missing for reply in replies for value in reply[:width]]
+    matrix = value_codec.numbers(flat, len(replies), width)
     known_at = {
-        view: _seconds([reply[width + len(layout.words) + i] for reply in replies])
+        view: value_codec.seconds([reply[width + len(layout.words) + i] for reply in replies])
         for i, view in enumerate(layout.views)
     }
     columns: dict[str, Floats | Texts] = {
         name: matrix[i] for i, (_, name) in enumerate(layout.numbers)
     }
     for i, (_, name) in enumerate(layout.words, start=width):
-        columns[name] = np.array([_text(reply[i]) for reply in replies], dtype=object)
+        columns[name] = np.array([value_codec.text(reply[i]) for reply in replies], dtype=object)
     for view, ttl in layout.ttl.items() if at is not None else ():
         _expire(layout, view, columns, known_at, (at - ttl).timestamp())
     known = [~np.isnan(times) for times in known_at.values()]
@@ -211,26 +195,15 @@ def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None)
 def _picker(
     layout: Layout, order: Sequence[bytes]
 ) -> Callable[[Sequence[bytes | None]], tuple[bytes | None, ...]]:
-    """Takes the values of `layout.fields` out of a hash's values, the last one for what is not there."""
+    """Takes the values of `layout.fields` out of a hash's values, its last for what is absent."""
     place = {name: i for i, name in enumerate(order)}
-    return itemgetter(*(place.get(name, -1) for name in layout.fields))
+    # One more than needed, because of a single one itemgetter makes no tuple.
+    return itemgetter(*(place.get(name, -1) for name in layout.fields), -1)
 
 
 def _sized(text: str) -> bytes:
     data = text.encode()
     return struct.pack("<I", len(data)) + data
-
-
-def _times(column: pa.ChunkedArray) -> wire.Column:
-    """Timestamp protos: seconds and, below them, nanoseconds, each left out when zero."""
-    micros = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    seconds, rest = np.divmod(micros, 1_000_000)
-    data, mask = [], []
-    for tag, value in ((_SECONDS_TAG, seconds), (_NANOS_TAG, rest * 1000)):
-        digits, shown = wire.varints(value)
-        data += [np.full((len(value), 1), tag, dtype=np.uint8), digits]
-        mask += [value[:, np.newaxis] != 0, shown & (value[:, np.newaxis] != 0)]
-    return np.concatenate(data, axis=1), np.concatenate(mask, axis=1)
 
 
 def _numbers(view: str, names: Sequence[str], table: pa.Table) -> wire.Column:
@@ -253,68 +226,11 @@ def _numbers(view: str, names: Sequence[str], table: pa.Table) -> wire.Column:
 def _words(view: str, name: str, table: pa.Table) -> tuple[wire.Column, ...]:
     """Field and string of one text column."""
     column = table.column(name).combine_chunks().dictionary_encode()
-    values = [wire.bulk(_string(text)) for text in column.dictionary.to_pylist()]
+    values = [wire.bulk(value_codec.string(text)) for text in column.dictionary.to_pylist()]
     data, mask = wire.ragged([*values, wire.bulk(b"")])
     codes = pc.fill_null(column.indices, len(values)).to_numpy(zero_copy_only=False)
     field_column = wire.constant(wire.bulk(feature_field(view, name)), table.num_rows)
     return field_column, (data[codes], mask[codes])
-
-
-def _string(text: str | None) -> bytes:
-    data = (text or "").encode()
-    return bytes([_STRING]) + wire.varint(len(data)) + data
-
-
-def _matrix(values: Sequence[bytes], rows: int, width: int) -> Floats:
-    """The doubles, one row per feature."""
-    joined = b"".join(values)
-    raw = np.frombuffer(joined, dtype=np.uint8)
-    if len(raw) == rows * width * 9:
-        cells = raw.reshape(rows, width, 9)
-        if (cells[:, :, 0] == _DOUBLE).all():
-            doubles = np.ascontiguousarray(cells[:, :, 1:].transpose(1, 0, 2))
-            return doubles.view("<f8").reshape(width, rows)
-    numbers = [_number(value) for value in values]
-    return np.ascontiguousarray(np.array(numbers, dtype=np.float64).reshape(rows, width).T)
-
-
-def _number(value: bytes) -> float:
-    """Any number another Feast client may have written; what is none is missing."""
-    tag, body = value[0], value[1:]
-    if tag == _DOUBLE:
-        return float(struct.unpack("<d", body)[0])
-    if tag == _FLOAT:
-        return float(struct.unpack("<f", body)[0])
-    if tag in _VARINT_TAGS:
-        data = np.frombuffer(body + b"\0", dtype=np.uint8)[np.newaxis]
-        return float(wire.read_varints(data, np.zeros(1, dtype=np.int64))[0][0])
-    return math.nan
-
-
-def _text(value: bytes | None) -> str | None:
-    if not value or value[0] != _STRING:
-        return None
-    start = 1
-    while value[start] >= 0x80:
-        start += 1
-    return value[start + 1 :].decode()
-
-
-def _seconds(values: Sequence[bytes | None]) -> Floats:
-    """Epoch seconds of Timestamp protos, NaN where there is none."""
-    rows = len(values)
-    absent = np.array([value is None for value in values], dtype=np.bool_)
-    # The two zero bytes end the last number and stand for a tag that is not there.
-    width = max((len(value) for value in values if value is not None), default=0) + 2
-    data = np.array([value or b"" for value in values], dtype=f"S{width}").view(np.uint8)
-    data = data.reshape(rows, width)
-    start = (data[:, 0] == _SECONDS_TAG).astype(np.int64)
-    seconds, position = wire.read_varints(data, start)
-    position = np.where(start > 0, position, 0)
-    has_nanos = data[np.arange(rows), position] == _NANOS_TAG
-    nanos, _ = wire.read_varints(data, position + 1)
-    known = np.where(start > 0, seconds, 0) + np.where(has_nanos, nanos // 1000, 0) / 1e6
-    return np.where(absent, np.nan, known)
 
 
 def _expire(

@@ -24,8 +24,8 @@ from redis.exceptions import RedisError
 
 from feature_repo import contract, wire
 from feature_repo.errors import ConfigError, StoreUnavailable
-from feature_repo.online import loaded_key
-from feature_repo.online_codec import Layout, decode
+from feature_repo.online import loaded_key, read_command
+from feature_repo.online_codec import Layout, arrange, decode
 from serving.encoder import Columns
 from serving.settings import ServingSettings
 
@@ -118,8 +118,6 @@ class RedisStore:
 
     def __init__(self, url: str, *, project: str, settings: ServingSettings) -> None:
         self._layout = scoring_layout(project)
-        self._head = b"*%d\r\n" % (2 + len(self._layout.fields)) + wire.bulk(b"HMGET")
-        self._tail = b"".join(map(wire.bulk, self._layout.fields))
         note = wire.bulk(loaded_key(project).encode())
         self._get_loaded = b"*2\r\n" + wire.bulk(b"GET") + note
         self._shown = (
@@ -141,7 +139,7 @@ class RedisStore:
             raise ConfigError(message) from exc
 
     async def read(self, customer_ids: Sequence[str]) -> Stored:
-        """One HMGET per customer and the note of the last load, in one pipeline."""
+        """One HGETALL per customer and the note of the last load, in one pipeline."""
         if not self._breaker.allows():
             message = f"Redis at {self._shown} keeps failing; it is tried again every {OPEN_S} s."
             raise StoreUnavailable(message)
@@ -151,7 +149,7 @@ class RedisStore:
             self._breaker.failed()
             raise
         self._breaker.succeeded()
-        rows = decode(self._layout, replies[:-1])
+        rows = decode(self._layout, arrange(self._layout, replies[:-1]))
         return Stored(
             columns=rows.columns,
             known_at=np.fmax.reduce(list(rows.known_at.values())),
@@ -173,20 +171,17 @@ class RedisStore:
         await self._pool.disconnect()
 
     async def _ask(self, customer_ids: Sequence[str]) -> list[Any]:
-        commands = [
-            self._head + wire.bulk(key) + self._tail for key in self._layout.keys(customer_ids)
-        ]
-        buffer = b"".join((*commands, self._get_loaded))
+        buffer = read_command(self._layout, customer_ids) + self._get_loaded
         try:
             async with self._borrowed() as connection:
                 await connection.send_packed_command([buffer], check_health=False)
                 read = connection.read_response
-                replies = [await read(disable_decoding=True) for _ in range(len(commands) + 1)]
+                count = len(customer_ids) + 1
+                replies = [await read(disable_decoding=True) for _ in range(count)]
         except (RedisError, OSError) as exc:
             raise StoreUnavailable(self._message(exc)) from exc
-        width = len(self._layout.fields)
-        if any(not isinstance(r, list) or len(r) != width for r in replies[:-1]):
-            raise StoreUnavailable(self._message("not the reply of a HMGET"))
+        if not all(isinstance(reply, list) for reply in replies[:-1]):
+            raise StoreUnavailable(self._message("not the reply of a HGETALL"))
         return replies
 
     @asynccontextmanager

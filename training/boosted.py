@@ -24,7 +24,7 @@ def parameters(seed: int) -> dict[str, Any]:
     return {
         "objective": "binary",
         "learning_rate": 0.05,
-        "num_leaves": 15,
+        "num_leaves": 7,
         "min_data_in_leaf": 50,
         "lambda_l2": 10.0,
         "feature_fraction": 0.6,

@@ -42,8 +42,8 @@ class Trial:
     #: Mean log-loss and AUC of each fold's later rows, before calibration.
     losses: tuple[float, ...]
     aucs: tuple[float, ...]
-    #: Margins of the later rows of all folds, in the order of the folds.
-    margin: FloatArray
+    #: Margins of each fold's later rows.
+    margins: tuple[FloatArray, ...]
     #: Fits the candidate with its settled setting on other rows.
     fit: Fit
 
@@ -138,6 +138,6 @@ def _trial(
         setting=setting,
         losses=tuple(float(log_losses(sigmoid(m), y).mean()) for m, y in judged),
         aucs=tuple(float(roc_auc_score(y, m)) for m, y in judged),
-        margin=np.concatenate(margins),
+        margins=tuple(margins),
         fit=fit,
     )

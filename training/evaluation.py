@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -102,18 +101,3 @@ def top_decile_lift(score: FloatArray, label: Labels) -> float:
     """
     top = np.argsort(-score, kind="stable")[: max(1, len(score) // 10)]
     return float(label[top].mean() / label.mean())
-
-
-def reliably_worse(
-    losses: FloatArray, reference: FloatArray, customer: npt.NDArray[Any]
-) -> Mapping[str, Any]:
-    """Whether a loss is above another on the same rows by more than two standard errors.
-
-    Rows of a customer are not independent: the error is that of the customers' sums.
-    """
-    difference = losses - reference
-    mean = float(difference.mean())
-    _, code = np.unique(customer.astype(str), return_inverse=True)
-    sums = np.bincount(code, weights=difference - mean)
-    error = float(np.sqrt(np.sum(sums**2)) / len(difference))
-    return {"mean": mean, "standard_error": error, "is_worse": mean > 2 * error}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,9 @@ from training.baseline import baseline_scores
 from training.calibration import fit_calibrator
 from training.candidates import Trial, choose, encoder_for, try_boosted, try_logistic
 from training.dataset import Dataset
-from training.evaluation import Evaluation, evaluate, log_losses, reliably_worse
+from training.evaluation import Evaluation, evaluate
 from training.folds import Split
+from training.gate import Gate, judge
 
 EXAMPLES: Final = 20
 """Rows a model carries to check itself by."""
@@ -40,15 +41,7 @@ class Judged:
     baseline: Evaluation
     #: The model without calibration, on the test rows.
     uncalibrated: Evaluation
-    #: Reasons not to use the model; empty when it passed.
-    failures: tuple[str, ...]
-    #: Paired loss differences the failures are decided by.
-    comparisons: Mapping[str, Any]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the model may be used."""
-        return not self.failures
+    gate: Gate
 
 
 def fit_and_judge(
@@ -68,7 +61,7 @@ def fit_and_judge(
     score = model.predict(test.columns)
     plain = Platt(1.0, 0.0).apply(model.raw(test.columns))
     base = baseline_scores(dataset, split.development, split.test)
-    comparisons = _compare(test, score, base, float(development.label.mean()))
+    progress("the verdict on the test period")
     return Judged(
         model=model.with_examples(test.take(_spread(len(test), EXAMPLES)).columns),
         chosen=chosen,
@@ -77,8 +70,7 @@ def fit_and_judge(
         evaluation=evaluate(score, test.label),
         baseline=evaluate(base, test.label),
         uncalibrated=evaluate(plain, test.label),
-        failures=_failures(score, comparisons),
-        comparisons=comparisons,
+        gate=judge(score, base, model.base_rate, test.label, test.customer, seed),
     )
 
 
@@ -91,43 +83,15 @@ def _model(
     split: Split,
 ) -> ScoringModel:
     development = dataset.take(split.development)
-    judged_label = np.concatenate([dataset.label[fold.judge] for fold in split.folds])
-    judged_at = np.concatenate([dataset.at_us[fold.judge] for fold in split.folds])
     return ScoringModel(
         target=target.name,
         feature_service=contract.FEATURE_SERVICE,
         encoder=encoder,
         estimator=chosen.fit(encoder.matrix(development.columns), development.label),
-        calibrator=fit_calibrator(chosen.margin, judged_label, judged_at),
+        calibrator=fit_calibrator(chosen.margins, [dataset.label[f.judge] for f in split.folds]),
         trained_through=as_of.isoformat(),
         base_rate=float(development.label.mean()),
     )
-
-
-def _compare(
-    test: Dataset, score: FloatArray, baseline: FloatArray, base_rate: float
-) -> dict[str, Any]:
-    losses = log_losses(score, test.label)
-    references = {
-        "baseline": baseline,
-        "base_rate": np.full(len(test), base_rate, dtype=np.float64),
-    }
-    return {
-        name: reliably_worse(losses, log_losses(reference, test.label), test.customer)
-        for name, reference in references.items()
-    }
-
-
-def _failures(score: FloatArray, comparisons: Mapping[str, Any]) -> tuple[str, ...]:
-    """Why the model must not be used: only what is beyond doubt on these rows."""
-    found = []
-    if not bool(np.all((score >= 0) & (score <= 1))):
-        found.append("a score is not a probability")
-    if comparisons["base_rate"]["is_worse"]:
-        found.append("log-loss is reliably worse than always saying the base rate")
-    if comparisons["baseline"]["is_worse"]:
-        found.append("log-loss is reliably worse than the recency-frequency-money baseline's")
-    return tuple(found)
 
 
 def _spread(rows: int, count: int) -> npt.NDArray[np.int64]:

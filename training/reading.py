@@ -13,8 +13,8 @@ from ibis.expr.types import BooleanValue, Table
 
 from feature_repo import naming
 from feature_repo.event import HUMAN_MACHINES, EventType, Op
-from feature_repo.history import versions
 from feature_repo.history.log import Snapshot
+from feature_repo.history.sql_functions import epoch_us
 from feature_repo.targets import HUMAN_ONLY, Target
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,7 +39,7 @@ def from_us(value: int) -> datetime:
 def newest_received(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> datetime | None:
     """Newest received_time in the log, None when it is empty."""
     rows = snapshot.rows(con)
-    newest = versions.epoch_us(rows.received_time.max()).to_pyarrow().as_py()
+    newest = epoch_us(rows.received_time.max()).to_pyarrow().as_py()
     return None if newest is None else from_us(newest)
 
 
@@ -67,7 +67,7 @@ class Reading:
                 "event_id",
                 "customer_id",
                 "message_id",
-                at_us=versions.epoch_us(events.event_time),
+                at_us=epoch_us(events.event_time),
                 is_send=events.type == EventType.SENT.value,
                 is_label=_of_kinds(events, self.target.events),
             ),
@@ -90,9 +90,9 @@ class Reading:
             "type",
             "machine",
             "op",
-            time_us=versions.epoch_us(rows.event_time),
-            known_from=versions.epoch_us(rows.received_time),
-            known_to=versions.epoch_us(rows.received_time).lead().over(order),
+            time_us=epoch_us(rows.event_time),
+            known_from=epoch_us(rows.received_time),
+            known_to=epoch_us(rows.received_time).lead().over(order),
         )
         engaged = _of_kinds(stated, naming.ENGAGEMENT)
         self._table("engaged", stated.filter(engaged, stated["op"] == Op.UPSERT.value))
@@ -101,8 +101,8 @@ class Reading:
     def started_us(self) -> int | None:
         """Time of the first event known, None when there is none."""
         rows = self.snapshot.rows(self.con)
-        first = rows.filter(versions.epoch_us(rows.received_time) <= self.as_of_us)
-        found = versions.epoch_us(first.event_time.min()).to_pyarrow().as_py()
+        first = rows.filter(epoch_us(rows.received_time) <= self.as_of_us)
+        found = epoch_us(first.event_time.min()).to_pyarrow().as_py()
         return None if found is None else int(found)
 
     def lateness_us(self, quantile: float) -> int:
@@ -111,14 +111,13 @@ class Reading:
         Rows with a declared received_time count like observed ones. 0 when there are none.
         """
         rows = self.snapshot.rows(self.con)
-        known = rows.filter(versions.epoch_us(rows.received_time) <= self.as_of_us)
+        known = rows.filter(epoch_us(rows.received_time) <= self.as_of_us)
         self._table(
             "late",
             known.filter(_of_kinds(known, self.target.events)).select(
                 "event_id",
                 "log_pos",
-                late_us=versions.epoch_us(known.received_time)
-                - versions.epoch_us(known.event_time),
+                late_us=epoch_us(known.received_time) - epoch_us(known.event_time),
             ),
         )
         ((found,),) = self.con.execute(_LATENESS_SQL, [quantile]).fetchall()

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import duckdb
 from filelock import FileLock, Timeout
-from ibis.expr.types import Table
 
 from feature_repo import contract
 from feature_repo.errors import NotReady, StoreUnavailable
@@ -118,10 +118,11 @@ def _run(
     looked_at = scope.union(*(ibis_con.table(f"scope_{view}") for view in scopes))
     ibis_con.create_table("scope", looked_at, temp=True)
     customers = None if everyone else ibis_con.table("scope")
-    ibis_con.create_table("versions", versions(rows, customers), temp=True)
+    # By bucket, so that reading one bucket skips the blocks of all others.
+    ibis_con.create_table("versions", versions(rows, customers).order_by("bucket"), temp=True)
     progress("versions", 1.0)
     for plan in behind:
-        update(con, plan, lambda share, step=plan.table.view: progress(step, share))
+        update(con, plan, partial(progress, plan.table.view))
     return int(ibis_con.table("scope").count().execute())
 
 

@@ -94,10 +94,9 @@ def declaration(settings: Settings) -> str:
 def _usable(held: TableState | None, goal: Absorbed) -> TableState | None:
     if held is None or held.absorbed.declaration != goal.declaration:
         return None
-    went_back = (
-        held.absorbed.position > goal.position
-        or datetime.fromisoformat(held.absorbed.through) > datetime.fromisoformat(goal.through)
-    )
+    went_back = held.absorbed.position > goal.position or datetime.fromisoformat(
+        held.absorbed.through
+    ) > datetime.fromisoformat(goal.through)
     return None if went_back else held
 
 

@@ -30,10 +30,10 @@ _NEVER: Final = 2**31
 _SPAN: Final = ("customer_id", "since", "day", "start", "end")
 _ACTIVE: Final = "active_days"
 _MEASURES: Final = (*(measure.plural for measure in naming.MEASURES), _ACTIVE)
+_MONEY: Final = tuple(measure.plural for measure in naming.MEASURES if measure.money)
 _MONEY_LINES: Final = [
-    naming.CUSTOMER_DAILY.index(naming.windowed(measure.plural, width))
-    for measure in naming.MEASURES
-    if measure.money
+    naming.CUSTOMER_DAILY.index(naming.windowed(plural, width))
+    for plural in _MONEY
     for width in naming.WINDOWS_DAYS
 ]
 _SCHEMA: Final = feature_schema(contract.CUSTOMER_DAILY)
@@ -54,18 +54,23 @@ def edges(alive: Table, last_day: int) -> Table:
     spans = _spans(alive)
     every = spans.mutate(edge=ibis.array([0, *naming.WINDOWS_DAYS]).unnest())
     leaves = ibis.least(every.day + every.edge, every.end)
-    every = every.mutate(at=(every.edge == 0).ifelse(every.start, leaves))
+    every = every.mutate(at=(every.edge == 0).ifelse(every.start, leaves).cast("int32"))
     every = every.filter((every.edge == 0) | (every.start < every["at"]), every["at"] <= last_day)
-    ordered = every.order_by("customer_id", "at")
-    return ordered.select(
+    # Sorted as narrow as can be: this is the widest stream of a build.
+    counts = {name: every[name].cast("int32") for name in _MEASURES if name not in _MONEY}
+    narrow = every.select(
         "customer_id",
         "since",
         "edge",
-        *_MEASURES,
-        segment=ibis.literal(0, "int64"),
-        known_at=ordered["at"] * DAY_US,
-        delay=ordered.start - ordered.day,
+        "at",
+        **{name: every[name] for name in _MONEY},
+        **counts,
+        delay=(every.start - every.day).cast("int32"),
     )
+    ordered = narrow.order_by("customer_id", "at")
+    return ordered.mutate(
+        segment=ibis.literal(0, "int8"), known_at=ordered["at"].cast("int64") * DAY_US
+    ).drop("at")
 
 
 def daily_rows(moved: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -100,7 +105,8 @@ class _Windows:
 def _signs(columns: Mapping[str, Ints], width: int) -> Ints:
     """1 where an addition enters the window, -1 where it leaves it."""
     enters = (columns["edge"] == 0) & (columns["delay"] < width)
-    return enters.astype(np.int64) - (columns["edge"] == width)
+    leaves = columns["edge"] == width
+    return np.subtract(enters, leaves, dtype=np.int64)
 
 
 def _spans(alive: Table) -> Table:

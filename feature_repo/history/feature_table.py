@@ -123,7 +123,7 @@ class FeatureTable:
         if not self._exists():
             return []
         filters = None if buckets is None else [(PARTITION, "in", list(buckets))]
-        return list(self._delta().file_uris(filters))
+        return list(self._delta().file_uris(file_pruning_predicate=filters))
 
     def content(self, con: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Content:
         """Number and digest of the rows in some files of this table."""

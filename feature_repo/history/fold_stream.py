@@ -111,7 +111,7 @@ class _Part:
 def _fold(part: _Part, kernel: Kernel, last: _Last | None) -> tuple[ChangeRows, _Last]:
     """The changes at all instants of a part but its last one, and that one."""
     nothing = kernel.empty(1)
-    groups = np.cumsum(part.new_segment)
+    groups = np.cumsum(part.new_segment, dtype=np.int64)
     groups -= groups[0]
     initial = kernel.empty(int(groups[-1]) + 1)
     if last is not None and not part.new_segment[0]:
@@ -151,12 +151,10 @@ def _state_before(part: _Part, last: _Last | None, nothing: Floats) -> Floats:
 
 def _ints(column: pa.Array) -> Ints:
     filled = pc.fill_null(column, 0) if column.null_count else column
-    return filled.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
+    return np.asarray(filled.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
-def rows_batch(
-    rows: ChangeRows, values: Floats, schema: pa.Schema
-) -> pa.RecordBatch:
+def rows_batch(rows: ChangeRows, values: Floats, schema: pa.Schema) -> pa.RecordBatch:
     """Change rows as a batch of a feature table; `values` has a line per feature, NaN is null."""
     known_at = pa.array(rows.known_at).cast(schema.field(1).type)
     columns = [pa.array(line, from_pandas=True) for line in values]

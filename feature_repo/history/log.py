@@ -24,9 +24,9 @@ from feature_repo.event import CONTENT_FIELDS, MICROS
 from feature_repo.history.schema import EVENTS, LOG
 
 _PARTITION: Final = "event_month"
-_FILE_BYTES: Final = 1 << 25
-# The writer holds a row group of every month in memory until it is full. With Delta's million rows
-# per group that is the whole import (4 million events: 1.4 GB; with these 0.8 GB, as fast).
+_FILE_BYTES: Final = 1 << 23
+# Delta's writer keeps the open row group and file of every month in memory, beside DuckDB's limit:
+# with its defaults (a million rows, 100 MB) that is nearly the whole import.
 _WRITER: Final = WriterProperties(max_row_group_size=32_768, compression="ZSTD")
 
 

@@ -17,6 +17,7 @@ from ibis.expr.types import StringColumn, Table, Value
 from feature_repo import contract, naming
 from feature_repo.event import EventType
 from feature_repo.history.feature_table import feature_schema
+from feature_repo.history.sql_functions import instant
 from feature_repo.history.versions import FOREVER, expand
 
 _SCHEMA: Final = feature_schema(contract.CUSTOMER_PROFILE)
@@ -39,9 +40,7 @@ def profile_rows(changed: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def profiles(alive: Table) -> Table:
     """The rows at or after the customer's `since`, ordered by customer and time."""
     changes = _first_heard(alive).union(_changes(_facts(alive)))
-    codes = {
-        name: changes.code.max(where=changes.name == name) for name in naming.CUSTOMER_PROFILE
-    }
+    codes = {name: changes.code.max(where=changes.name == name) for name in naming.CUSTOMER_PROFILE}
     moments = changes.group_by("customer_id", "since", "known_at").agg(**codes)
     so_far = ibis.cumulative_window(group_by=moments.customer_id, order_by=moments.known_at)
     # A code holds until the next one: number the stretches, then take each one's only code.
@@ -55,15 +54,12 @@ def profiles(alive: Table) -> Table:
         changed=ibis.or_(*(~held[n].identical_to(held[n].lag().over(order)) for n in codes)),
     )
     kept = marked.filter((marked.place == 0) | marked.changed, marked.known_at >= marked.since)
-    time = make_timestamptz(kept.known_at)
-    return kept.order_by("customer_id", "known_at").select(
-        "customer_id", *codes, event_timestamp=time, created_timestamp=time
-    ).select(*_SCHEMA.names)
-
-
-@ibis.udf.scalar.builtin
-def make_timestamptz(time_us: int) -> ibis.dtype("timestamp('UTC')"):  # type: ignore[empty-body,valid-type]  # DuckDB's own
-    """The instant so many microseconds after the Unix epoch."""
+    time = instant(kept.known_at)
+    return (
+        kept.order_by("customer_id", "known_at")
+        .select("customer_id", *codes, event_timestamp=time, created_timestamp=time)
+        .select(*_SCHEMA.names)
+    )
 
 
 def _stretch(name: str) -> str:
@@ -143,9 +139,7 @@ def _turns(facts: Table) -> Table:
     running = added.mutate(newest=added["rank"].max().over(so_far))
     moments = running.group_by(*keys, "since", "known_at").agg(newest=running.newest.max())
     values = ranked.select(*keys, "value", newest="rank")
-    told = moments.left_join(values, [*keys, "newest"]).select(
-        *keys, "since", "known_at", "value"
-    )
+    told = moments.left_join(values, [*keys, "newest"]).select(*keys, "since", "known_at", "value")
     order = ibis.window(group_by=list(keys), order_by=told.known_at)
     marked = told.mutate(turned=~told.value.identical_to(told.value.lag().over(order)))
     return marked.filter(marked.turned).drop("turned")

@@ -11,7 +11,8 @@ from ibis.expr.types import Table
 
 from feature_repo import naming
 from feature_repo.history.daily_table import DAY_US, day_of
-from feature_repo.history.versions import ALWAYS, epoch_us
+from feature_repo.history.sql_functions import epoch_us
+from feature_repo.history.versions import ALWAYS
 
 
 def all_customers(rows: Table) -> Table:

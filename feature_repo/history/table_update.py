@@ -20,7 +20,8 @@ from feature_repo.history.daily_table import DAY_US, daily_rows, edges
 from feature_repo.history.duck import backend, stream
 from feature_repo.history.feature_table import Content, TableState
 from feature_repo.history.profile_table import profile_rows, profiles
-from feature_repo.history.versions import BUCKETS, bucket_of, epoch_us
+from feature_repo.history.sql_functions import epoch_us
+from feature_repo.history.versions import BUCKETS, bucket_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,16 @@ def update(con: duckdb.DuckDBPyConnection, plan: Plan, progress: Callable[[float
     replaced = [] if held is None else _overtaken(con, plan)
     gone = table.content(con, table.files(replaced)) if replaced else Content()
     added: list[AddAction] = []
-    for done, (bucket, fresh) in enumerate(_fresh(con, plan)):
+    for bucket, fresh in _fresh(con, plan):
         kept = _kept(con, plan, bucket) if bucket in replaced else ()
         added += table.write(bucket, chain(kept, fresh))
-        progress((done + 1) / len(BUCKETS))
+        progress((BUCKETS.index(bucket) + 1) / len(BUCKETS))
     new = table.content(con, [str(table.path / action.path) for action in added])
     content = new if held is None else held.content - gone + new
     table.commit(
         added, TableState(plan.goal, content), replaced=None if held is None else tuple(replaced)
     )
+    progress(1.0)
 
 
 def _fresh(
@@ -71,10 +73,20 @@ def _fresh(
     con.execute(_part_sql(plan, ""))
     # Compiled once: for the widest expression that takes longer than to run it on a bucket.
     query = ibis.to_sql(recipe.expression(backend(con).table("part"), plan), dialect="duckdb")
-    for bucket in BUCKETS:
+    for bucket in _concerned(con, plan):
         con.execute(_part_sql(plan, bucket))
         yield bucket, recipe.rows(stream(con, query))
     con.execute("DROP TABLE part")
+
+
+def _concerned(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
+    """Buckets of the customers to look at again."""
+    customers = backend(con).table(f"scope_{plan.table.view}")
+    return _column(con, customers.select(bucket=bucket_of(customers.customer_id)).distinct())
+
+
+def _column(con: duckdb.DuckDBPyConnection, buckets: Table) -> list[str]:
+    return sorted(row[0] for row in con.sql(ibis.to_sql(buckets, dialect="duckdb")).fetchall())
 
 
 def _part_sql(plan: Plan, bucket: str) -> str:
@@ -90,8 +102,7 @@ def _overtaken(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:
     """Buckets with stored rows that are no longer right."""
     stored = _with_since(con, plan, plan.table.rows(con))
     wrong = stored.filter(epoch_us(stored.event_timestamp) >= stored.since)
-    buckets = wrong.select(bucket=bucket_of(wrong.customer_id)).distinct()
-    return sorted(row[0] for row in con.sql(ibis.to_sql(buckets, dialect="duckdb")).fetchall())
+    return _column(con, wrong.select(bucket=bucket_of(wrong.customer_id)).distinct())
 
 
 def _kept(con: duckdb.DuckDBPyConnection, plan: Plan, bucket: str) -> Iterator[pa.RecordBatch]:

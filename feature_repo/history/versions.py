@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Final
 
 import ibis
-from ibis.expr.datatypes import Timestamp
 from ibis.expr.types import IntegerColumn, StringColumn, Table
 
 from feature_repo import activity, naming
 from feature_repo.event import HUMAN_MACHINES, MICROS, Op
+from feature_repo.history.sql_functions import epoch_us, md5
 
 FOREVER: Final = 2**62
 """known_to of a version that is alive today; beyond any time in microseconds."""
@@ -40,21 +40,6 @@ _SOURCE: Final = (
     "utc_offset_minutes",
     *naming.PROFILE_TEXT,
 )
-
-
-@ibis.udf.scalar.builtin
-def epoch_us(time: Timestamp("UTC")) -> int:  # type: ignore[empty-body,valid-type]  # DuckDB's own
-    """Microseconds since the Unix epoch."""
-
-
-@ibis.udf.scalar.builtin
-def round_even(value: float, digits: int) -> float:  # type: ignore[empty-body]  # DuckDB's own
-    """Rounded half to even, as Python's `round`."""
-
-
-@ibis.udf.scalar.builtin
-def md5(text: str) -> str:  # type: ignore[empty-body]  # DuckDB's own
-    """The digest as hexadecimal digits."""
 
 
 def bucket_of(customer_id: StringColumn) -> StringColumn:
@@ -84,7 +69,8 @@ def versions(rows: Table, customers: Table | None = None) -> Table:
 
 
 def _measured(alive: Table) -> Table:
-    amount_micros = round_even(alive.amount * MICROS, 0).cast("int64")
+    # DuckDB's cast rounds half to even, as `event.amount_micros` does.
+    amount_micros = (alive.amount * MICROS).cast("int64")
     return alive.select(
         "customer_id",
         "known_from",

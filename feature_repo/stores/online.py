@@ -16,8 +16,9 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis import asyncio as redis_asyncio
 
-from feature_repo.online_codec import Layout, feature_field, time_field, timestamp
+from feature_repo.online_codec import Layout, feature_field, time_field
 from feature_repo.sweep import glob_prefix
+from feature_repo.value_codec import timestamp
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 

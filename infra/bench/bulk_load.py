@@ -50,7 +50,5 @@ def run(workdir: Path, customers: int = CUSTOMERS) -> dict[str, Any]:
 def _sample(client: redis.Redis, settings: Settings, customers: int) -> list[Any]:
     step = max(customers // _SAMPLE, 1)
     ids = [f"customer-{i:07d}" for i in range(0, customers, step)]
-    with client.pipeline(transaction=False) as pipe:
-        for key in all_columns(settings.project).keys(ids):
-            pipe.execute_command("HGETALL", key)
-        return list(pipe.execute())
+    reader = online.OnlineReader(client, all_columns(settings.project))
+    return reader.raw(ids)

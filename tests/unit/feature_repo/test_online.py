@@ -18,13 +18,14 @@ from feature_repo.online_codec import (
     Layout,
     OnlineRows,
     all_columns,
+    arrange,
     decode,
     encode,
     feature_field,
     model_columns,
     time_field,
-    timestamp,
 )
+from feature_repo.value_codec import timestamp
 
 LAYOUT = Layout("shop", {"v": ("a", "word", "b"), "w": ("c",)}, texts=frozenset({"word"}))
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -249,3 +250,14 @@ def test_a_model_feature_is_stored_or_computed_and_named_once() -> None:
     assert set(features) <= stored | set(transforms.SEND_TIME)
     for view, columns in contract.ONLINE_COLUMNS.items():
         assert set(columns) <= set(contract.VIEWS[view])
+
+
+def test_whole_hashes_read_as_if_asked_field_by_field() -> None:
+    one, other, absent = LAYOUT.fields[0], LAYOUT.fields[3], b"of another view"
+    hashes = [[other, b"2", one, b"1"], [one, b"3", absent, b"4", other, b"5"], []]
+
+    arranged = arrange(LAYOUT, hashes)
+
+    picked = [[reply[LAYOUT.fields.index(name)] for name in (one, other)] for reply in arranged]
+    assert picked == [[b"1", b"2"], [b"3", b"5"], [None, None]]
+    assert decode(LAYOUT, arrange(LAYOUT, [[]])).found.tolist() == [False]

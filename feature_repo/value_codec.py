@@ -1,0 +1,108 @@
+"""The values in Feast's Redis hashes: ValueProto and Timestamp protocol buffers, as bytes."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feature_repo import wire
+
+Floats = npt.NDArray[np.float64]
+
+MISSING_DOUBLE: Final = b"\x29" + struct.pack("<d", math.nan)
+"""Stands in for a number that is not there."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_DOUBLE: Final = 0x29
+_FLOAT: Final = 0x35
+_STRING: Final = 0x12
+_VARINT_TAGS: Final = frozenset({0x18, 0x20, 0x38, 0x40})  # int32, int64, bool, timestamp
+_SECONDS_TAG: Final = 0x08
+_NANOS_TAG: Final = 0x10
+
+
+def timestamp(known_at: datetime) -> bytes:
+    """The value of a view's knowledge time."""
+    micros = (known_at - _EPOCH) // timedelta(microseconds=1)
+    whole, rest = divmod(micros, 1_000_000)
+    parts = ((_SECONDS_TAG, whole), (_NANOS_TAG, rest * 1_000))
+    return b"".join(bytes([tag]) + wire.varint(value) for tag, value in parts if value)
+
+
+def times(column: pa.ChunkedArray) -> wire.Column:
+    """Timestamp protos: seconds and, below them, nanoseconds, each left out when zero."""
+    micros = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    whole, rest = np.divmod(micros, 1_000_000)
+    data, mask = [], []
+    for tag, value in ((_SECONDS_TAG, whole), (_NANOS_TAG, rest * 1000)):
+        digits, shown = wire.varints(value)
+        data += [np.full((len(value), 1), tag, dtype=np.uint8), digits]
+        mask += [value[:, np.newaxis] != 0, shown & (value[:, np.newaxis] != 0)]
+    return np.concatenate(data, axis=1), np.concatenate(mask, axis=1)
+
+
+def seconds(values: Sequence[bytes | None]) -> Floats:
+    """Epoch seconds of Timestamp protos, NaN where there is none."""
+    rows = len(values)
+    absent = np.array([value is None for value in values], dtype=np.bool_)
+    # The two zero bytes end the last number and stand for a tag that is not there.
+    width = max((len(value) for value in values if value is not None), default=0) + 2
+    data = np.array([value or b"" for value in values], dtype=f"S{width}").view(np.uint8)
+    data = data.reshape(rows, width)
+    start = (data[:, 0] == _SECONDS_TAG).astype(np.int64)
+    whole, position = wire.read_varints(data, start)
+    position = np.where(start > 0, position, 0)
+    has_nanos = data[np.arange(rows), position] == _NANOS_TAG
+    nanos, _ = wire.read_varints(data, position + 1)
+    known = np.where(start > 0, whole, 0) + np.where(has_nanos, nanos // 1000, 0) / 1e6
+    return np.where(absent, np.nan, known)
+
+
+def string(text: str | None) -> bytes:
+    """The value of a text."""
+    data = (text or "").encode()
+    return bytes([_STRING]) + wire.varint(len(data)) + data
+
+
+def text(value: bytes | None) -> str | None:
+    """The text of a value, None when it holds none."""
+    if not value or value[0] != _STRING:
+        return None
+    start = 1
+    while value[start] >= 0x80:
+        start += 1
+    return value[start + 1 :].decode()
+
+
+def numbers(values: Sequence[bytes], rows: int, width: int) -> Floats:
+    """The numbers of `rows` customers with `width` features each; one row per feature."""
+    joined = b"".join(values)
+    raw = np.frombuffer(joined, dtype=np.uint8)
+    if len(raw) == rows * width * 9:
+        cells = raw.reshape(rows, width, 9)
+        if (cells[:, :, 0] == _DOUBLE).all():
+            doubles = np.ascontiguousarray(cells[:, :, 1:].transpose(1, 0, 2))
+            return doubles.view("<f8").reshape(width, rows)
+    singly = [_number(value) for value in values]
+    return np.ascontiguousarray(np.array(singly, dtype=np.float64).reshape(rows, width).T)
+
+
+def _number(value: bytes) -> float:
+    """Any number another Feast client may have written; what is none is missing."""
+    tag, body = value[0], value[1:]
+    if tag == _DOUBLE:
+        return float(struct.unpack("<d", body)[0])
+    if tag == _FLOAT:
+        return float(struct.unpack("<f", body)[0])
+    if tag in _VARINT_TAGS:
+        data = np.frombuffer(body + b"\0", dtype=np.uint8)[np.newaxis]
+        return float(wire.read_varints(data, np.zeros(1, dtype=np.int64))[0][0])
+    return math.nan

@@ -1,0 +1,167 @@
+"""Point-in-time join: our offline store against Feast's stock DuckDB store, cutoff on.
+
+Each runs in a process of its own, over the same Parquet file and entity rows, through
+`get_historical_features`; the results are compared cell by cell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+from feast.types import Float64
+
+FEATURES: Final = tuple(f"feature_{i}" for i in range(40))
+ENTITY_ROWS: Final = 100_000
+FEATURE_ROWS: Final = 10_000_000
+ROWS_PER_KEY: Final = 100
+SIZE_VARIABLE: Final = "FORESEND_BENCH_PIT_ROWS"
+"""Feature rows instead of ten million, for small machines; entity rows shrink alike."""
+
+_STORES: Final = ("ours", "stock")
+_START: Final = "2024-01-01 00:00:00+00"
+_YEAR_S: Final = 31_536_000
+
+
+def run(workdir: Path, feature_rows: int | None = None) -> dict[str, Any]:
+    """Seconds of both, whether every cell is equal, and our peak memory."""
+    rows = feature_rows or int(os.environ.get(SIZE_VARIABLE, FEATURE_ROWS))
+    write_features(workdir, rows)
+    write_entities(workdir, rows)
+    results = {which: _measure_apart(workdir, which) for which in _STORES}
+    ours, stock = (results[which]["seconds"] for which in _STORES)
+    return {
+        "ours": ours,
+        "baseline": stock,
+        "ratio": stock / ours,
+        "unit": "s",
+        "feature_rows": rows,
+        "different_cells": _different_cells(workdir),
+        "peak_mb": results["ours"]["peak_mb"],
+        "baseline_peak_mb": results["stock"]["peak_mb"],
+    }
+
+
+def write_features(workdir: Path, rows: int) -> None:
+    """Features with nulls, and rows that became known up to two days late. Once per folder."""
+    path = workdir / "features.parquet"
+    if path.exists():
+        return
+    values = ", ".join(
+        f"CASE WHEN hash(i, {n}) % 20 = 0 THEN NULL ELSE (hash(i, {n} + 100) % 1000000) / 7.0 END "
+        f"AS {name}"
+        for n, name in enumerate(FEATURES)
+    )
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'; SET memory_limit = '2GB'")
+        con.execute(f"SET temp_directory = '{workdir}'; SET preserve_insertion_order = false")
+        con.execute(
+            f"COPY (SELECT 'c' || (hash(i, 1) % {max(rows // ROWS_PER_KEY, 1)}) AS customer_id, "
+            f"TIMESTAMPTZ '{_START}' + to_seconds((hash(i, 2) % {_YEAR_S})::BIGINT) "
+            f"AS event_timestamp, event_timestamp + to_seconds((hash(i, 3) % 172800)::BIGINT) "
+            f"+ to_microseconds(i % 1000000) AS created_timestamp, {values} "
+            f"FROM range({rows}) AS numbers(i)) TO '{path}' (FORMAT parquet)"
+        )
+
+
+def write_entities(workdir: Path, feature_rows: int) -> None:
+    """Entity rows at random seconds of the year; one in twenty of an unknown customer."""
+    rng = np.random.default_rng(0)
+    rows = max(min(ENTITY_ROWS, feature_rows // ROWS_PER_KEY), 1)
+    customers = max(feature_rows // ROWS_PER_KEY, 1)
+    seconds = pd.to_timedelta(rng.integers(0, _YEAR_S, rows), unit="s")
+    frame = pd.DataFrame(
+        {
+            "customer_id": [f"c{i}" for i in rng.integers(0, int(customers * 1.05) + 1, rows)],
+            "event_timestamp": pd.Timestamp(_START) + seconds,
+            "row": np.arange(rows),
+        }
+    )
+    frame.to_parquet(workdir / "entities.parquet", coerce_timestamps="us")
+
+
+def measure(workdir: Path, which: str) -> dict[str, float]:
+    """Run one store in this process; leaves its answer beside the features."""
+    entities = pd.read_parquet(workdir / "entities.parquet")
+    store = _store(workdir, which)
+    refs = [f"features:{name}" for name in FEATURES]
+    started = time.perf_counter()
+    answer = store.get_historical_features(
+        entities, refs, filter_by_created_timestamp=True
+    ).to_arrow()
+    seconds = time.perf_counter() - started
+    pq.write_table(answer, workdir / f"{which}.parquet")
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"seconds": seconds, "peak_mb": round(peak_kb / 1024)}
+
+
+def _measure_apart(workdir: Path, which: str) -> dict[str, float]:
+    code = (
+        "import json, pathlib, sys; from infra.bench import pit_join; "
+        "print(json.dumps(pit_join.measure(pathlib.Path(sys.argv[1]), sys.argv[2])))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code, str(workdir), which]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _store(workdir: Path, which: str) -> FeatureStore:
+    narrow = {
+        "type": "feature_repo.stores.offline.NarrowDuckDBOfflineStore",
+        "home": str(workdir),
+        "memory_limit": "500MB",
+    }
+    config = RepoConfig(
+        project="bench",
+        provider="local",
+        registry=str(workdir / f"{which}.db"),
+        offline_store=narrow if which == "ours" else {"type": "duckdb"},
+        online_store=None,
+        entity_key_serialization_version=3,
+    )
+    customer = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.STRING)
+    view = FeatureView(
+        name="features",
+        entities=[customer],
+        schema=[Field(name=name, dtype=Float64) for name in FEATURES],
+        source=FileSource(
+            path=str(workdir / "features.parquet"),
+            timestamp_field="event_timestamp",
+            created_timestamp_column="created_timestamp",
+        ),
+    )
+    store = FeatureStore(config=config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        store.apply([customer, view])
+    return store
+
+
+def _different_cells(workdir: Path) -> int:
+    """Cells that differ; missing equals missing. The stock store returns rows in any order."""
+    ours, stock = (pq.read_table(workdir / f"{which}.parquet").sort_by("row") for which in _STORES)
+    if ours.num_rows != stock.num_rows:
+        return abs(ours.num_rows - stock.num_rows) * len(FEATURES)
+    return sum(_different(ours.column(name), stock.column(name)) for name in FEATURES)
+
+
+def _different(left: pa.ChunkedArray, right: pa.ChunkedArray) -> int:
+    equal = pc.fill_null(pc.equal(left, right), False)
+    both_missing = pc.and_(pc.is_null(left), pc.is_null(right))
+    same: int = pc.sum(pc.or_(equal, both_missing)).as_py() or 0
+    return left.length() - same
