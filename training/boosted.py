@@ -35,7 +35,8 @@ def parameters(seed: int) -> dict[str, Any]:
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
-        "num_threads": 2,
+        # Threads wait for each other at every split: on a busy machine two took five times one.
+        "num_threads": 1,
         "verbosity": -1,
     }
 

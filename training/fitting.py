@@ -37,6 +37,7 @@ class Judged:
     chosen: Trial
     trials: tuple[Trial, ...]
     score: FloatArray
+    baseline_score: FloatArray
     evaluation: Evaluation
     baseline: Evaluation
     #: The model without calibration, on the test rows.
@@ -67,6 +68,7 @@ def fit_and_judge(
         chosen=chosen,
         trials=(logistic, boosted),
         score=score,
+        baseline_score=base,
         evaluation=evaluate(score, test.label),
         baseline=evaluate(base, test.label),
         uncalibrated=evaluate(plain, test.label),

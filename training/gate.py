@@ -30,10 +30,6 @@ class Difference:
     #: Rows of a customer are not independent: customers are the units.
     standard_error: float
 
-    def as_dict(self) -> dict[str, float]:
-        """The numbers by name."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
 class Gate:
@@ -50,6 +46,10 @@ class Gate:
     def passed(self) -> bool:
         """Whether the model may be used."""
         return not self.failures
+
+    def as_dict(self) -> dict[str, Any]:
+        """The verdict and the numbers behind it."""
+        return asdict(self) | {"passed": self.passed}
 
 
 def judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from typing import Final
 
@@ -20,27 +21,36 @@ from feature_repo.history.daily_table import DAY_US, daily_rows, edges
 from feature_repo.history.duck import backend, stream
 from feature_repo.history.feature_table import Content, TableState
 from feature_repo.history.profile_table import profile_rows, profiles
+from feature_repo.history.schema import LOG
 from feature_repo.history.sql_functions import epoch_us
-from feature_repo.history.versions import BUCKETS, bucket_of
+from feature_repo.history.versions import BUCKETS, bucket_of, versions
 
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
     """How a view's rows come from versions."""
 
-    #: Expression over the versions of some customers, with `since`; ordered by customer.
-    expression: Callable[[Table, Plan], Table]
+    #: Expression over the versions of some customers, with `since`, and the last midnight to
+    #: come to, in days since the Unix epoch; ordered by customer.
+    expression: Callable[[Table, int], Table]
     #: Makes rows of the feature table from what the expression gives.
     rows: Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 
 _RECIPES: Final = {
     contract.ACTIVITY: _Recipe(lambda alive, _: additions(alive), activity_rows),
-    contract.CUSTOMER_DAILY: _Recipe(
-        lambda alive, plan: edges(alive, plan.through_us // DAY_US), daily_rows
-    ),
+    contract.CUSTOMER_DAILY: _Recipe(edges, daily_rows),
     contract.CUSTOMER_PROFILE: _Recipe(lambda alive, _: profiles(alive), profile_rows),
 }
+
+
+@cache
+def _query(view: str, last_day: int) -> str:
+    """SQL text of a view's expression over `part`; compiling takes longer than a small run."""
+    rows = ibis.table(ibis.Schema.from_pyarrow(LOG), name="rows")
+    schema = {**versions(rows).schema(), "since": "int64"}
+    part = ibis.table(schema, name="part")
+    return str(ibis.to_sql(_RECIPES[view].expression(part, last_day), dialect="duckdb"))
 
 
 def update(con: duckdb.DuckDBPyConnection, plan: Plan, progress: Callable[[float], None]) -> None:
@@ -69,14 +79,12 @@ def _fresh(
     con: duckdb.DuckDBPyConnection, plan: Plan
 ) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
     """The view's new rows, bucket by bucket: sorts and windows stay small."""
-    recipe = _RECIPES[plan.table.view]
-    con.execute(_part_sql(plan, ""))
-    # Compiled once: for the widest expression that takes longer than to run it on a bucket.
-    query = ibis.to_sql(recipe.expression(backend(con).table("part"), plan), dialect="duckdb")
+    view = plan.table.view
+    last_day = plan.through_us // DAY_US if view == contract.CUSTOMER_DAILY else 0
     for bucket in _concerned(con, plan):
         con.execute(_part_sql(plan, bucket))
-        yield bucket, recipe.rows(stream(con, query))
-    con.execute("DROP TABLE part")
+        yield bucket, _RECIPES[view].rows(stream(con, _query(view, last_day)))
+    con.execute("DROP TABLE IF EXISTS part")
 
 
 def _concerned(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:

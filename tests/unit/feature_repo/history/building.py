@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import ibis
 import pyarrow as pa
 
 from feature_repo import contract
@@ -17,6 +17,7 @@ from feature_repo.history.log import EventLog
 from feature_repo.history.schema import EVENTS
 from feature_repo.settings import Settings
 from tests.unit.feature_repo.history.histories import THROUGH, Row
+from tests.unit.feature_repo.history.reference import Change
 
 
 class Installation:
@@ -41,14 +42,32 @@ class Installation:
 
     def rows(self, view: str) -> list[str]:
         """Every cell of a table, floats by their shortest exact text, in one order."""
+        return [repr(change) for change in self.changes(view)]
+
+    def changes(self, view: str) -> list[Change]:
+        """The rows of a table in one order."""
         with duck.connect(self.settings) as con:
             stored = self.table(view).rows(con).order_by("customer_id", "event_timestamp")
-            table = con.sql(ibis.to_sql(stored, dialect="duckdb")).to_arrow_table()
-        return [repr(row) for row in table.to_pylist()]
+            rows = [row for batch in duck.stream(con, stored) for row in batch.to_pylist()]
+        return [
+            (row.pop("customer_id"), row.pop("event_timestamp"), _without_created(row))
+            for row in rows
+        ]
+
+    def log(self) -> list[Row]:
+        """The rows of the log in order."""
+        with duck.connect(self.settings) as con:
+            rows = EventLog(self.settings.log_path).snapshot().rows(con).order_by("log_pos")
+            return [row for batch in duck.stream(con, rows) for row in batch.to_pylist()]
 
     def contents(self) -> dict[str, list[str]]:
         """Every cell of every table."""
         return {view: self.rows(view) for view in contract.VIEWS}
+
+
+def _without_created(row: dict[str, Any]) -> dict[str, Any]:
+    del row["created_timestamp"]
+    return row
 
 
 def digests(result: BuildResult) -> dict[str, tuple[int, str]]:

@@ -1,0 +1,39 @@
+"""The registered versions as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from training.registry import Registry
+
+METRICS: Final = (
+    "auc",
+    "baseline_auc",
+    "log_loss",
+    "calibration_slope",
+    "top_decile_lift",
+    "rows",
+)
+
+
+def list_versions(registry: Registry, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Every version of the targets, newest first, with aliases, verdict and metrics."""
+    rows = []
+    for target in targets:
+        named = registry.aliases(target)
+        for version in registry.versions(target):
+            number = str(version.version)
+            metrics = registry.metrics(version.run_id)
+            rows.append(
+                {
+                    "target": target,
+                    "version": number,
+                    "aliases": sorted(alias for alias, of in named.items() if of == number),
+                    "gate": version.tags.get("gate.status"),
+                    "week": version.tags.get("week"),
+                    "run_id": version.run_id,
+                    **{name: metrics.get(name) for name in METRICS},
+                }
+            )
+    return rows
