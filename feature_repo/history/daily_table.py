@@ -106,7 +106,8 @@ def _signs(columns: Mapping[str, Ints], width: int) -> Ints:
     """1 where an addition enters the window, -1 where it leaves it."""
     enters = (columns["edge"] == 0) & (columns["delay"] < width)
     leaves = columns["edge"] == width
-    return np.subtract(enters, leaves, dtype=np.int64)
+    signs: Ints = np.subtract(enters, leaves, dtype=np.int64)
+    return signs
 
 
 def _spans(alive: Table) -> Table:

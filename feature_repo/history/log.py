@@ -16,18 +16,13 @@ from typing import Final
 import duckdb
 import ibis
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import DeltaTable
 from filelock import FileLock
 from ibis.expr.types import Table
 
 from feature_repo.event import CONTENT_FIELDS, MICROS
+from feature_repo.history.log_files import commit_files, write_files
 from feature_repo.history.schema import EVENTS, LOG
-
-_PARTITION: Final = "event_month"
-_FILE_BYTES: Final = 1 << 23
-# Delta's writer keeps the open row group and file of every month in memory, beside DuckDB's limit:
-# with its defaults (a million rows, 100 MB) that is nearly the whole import.
-_WRITER: Final = WriterProperties(max_row_group_size=32_768, compression="ZSTD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +108,8 @@ class EventLog:
             version = before.version
             if fresh:
                 # In the order of log_pos: neighbours in time share files and row groups.
-                rows = con.sql(_POSITION_SQL, params=[before.last_position + 1])
-                write_deltalake(
-                    str(self._path),
-                    rows.to_arrow_reader(100_000).cast(LOG),
-                    mode="append",
-                    partition_by=[_PARTITION],
-                    target_file_size=_FILE_BYTES,
-                    writer_properties=_WRITER,
-                    commit_properties=CommitProperties(custom_metadata={"rows": str(fresh)}),
-                )
-                version = self.snapshot().version
+                query = _POSITION_SQL.format(base=before.last_position)
+                version = commit_files(self._path, write_files(con, query, self._path))
             con.execute(_CLEAN_SQL)
         return Appended(rows=fresh, known=total - fresh, version=version)
 
@@ -203,7 +189,7 @@ CREATE OR REPLACE TEMP TABLE fresh AS
 """
 
 _POSITION_SQL: Final = f"""
-  SELECT ? + position - 1 AS log_pos, {", ".join(EVENTS.names)}, content_hash, event_month
+  SELECT {{base}} + position AS log_pos, {", ".join(EVENTS.names)}, content_hash, event_month
   FROM hashed
   JOIN (SELECT ordinal, row_number() OVER (ORDER BY ordinal) AS position FROM fresh)
     USING (ordinal)
