@@ -36,7 +36,8 @@ else
     uv=.uv/bin/uv
 fi
 
+# Bytecode now, once: every command starts by importing large libraries.
 echo "Installing the locked environment into .venv"
 interpreter=$("$python" -c 'import sys; print(sys.executable)')
-UV_PYTHON_DOWNLOADS=never "$uv" sync --locked --python "$interpreter"
+UV_PYTHON_DOWNLOADS=never "$uv" sync --locked --compile-bytecode --python "$interpreter"
 touch .venv/.complete

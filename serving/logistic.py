@@ -22,9 +22,15 @@ def squash(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class NumberTerm:
-    """One numeric feature: squashed and standardised; a missing value adds `missing` instead."""
+    """One numeric feature: bounded, squashed, standardised; a missing value adds `missing` instead.
+
+    Values beyond those that were fitted on count as the nearest of them: a straight line says
+    nothing about a tenure or a total that no customer had yet.
+    """
 
     feature: str
+    low: float
+    high: float
     mean: float
     #: Never zero.
     scale: float
@@ -55,7 +61,8 @@ class Logistic:
         total = np.full(matrix.shape[0], self.intercept, dtype=np.float64)
         for number in self.numbers:
             column = matrix[:, positions[number.feature]]
-            standard = (squash(column) - number.mean) / number.scale
+            bounded = np.clip(column, number.low, number.high)
+            standard = (squash(bounded) - number.mean) / number.scale
             total += np.where(np.isnan(column), number.missing, number.weight * standard)
         for level in self.levels:
             column = matrix[:, positions[level.feature]]
@@ -69,8 +76,8 @@ class Logistic:
         return {
             "intercept": self.intercept,
             "numbers": [
-                [term.feature, term.mean, term.scale, term.weight, term.missing]
-                for term in self.numbers
+                [t.feature, t.low, t.high, t.mean, t.scale, t.weight, t.missing]
+                for t in self.numbers
             ],
             "levels": [[term.feature, list(term.weights), term.other] for term in self.levels],
         }
@@ -81,8 +88,8 @@ def logistic_from_json(value: Mapping[str, Any]) -> Logistic:
     return Logistic(
         intercept=float(value["intercept"]),
         numbers=tuple(
-            NumberTerm(str(name), float(mean), float(scale), float(weight), float(missing))
-            for name, mean, scale, weight, missing in value["numbers"]
+            NumberTerm(str(name), *(float(number) for number in numbers))
+            for name, *numbers in value["numbers"]
         ),
         levels=tuple(
             LevelTerm(str(name), tuple(float(w) for w in weights), float(other))

@@ -25,6 +25,8 @@ class _Number:
     """A numeric feature that varies, and its columns in the design."""
 
     feature: str
+    low: float
+    high: float
     mean: float
     scale: float
     column: int
@@ -57,6 +59,8 @@ def fit_logistic(
         numbers=tuple(
             NumberTerm(
                 number.feature,
+                number.low,
+                number.high,
                 number.mean,
                 number.scale,
                 float(weight[number.column]),
@@ -89,24 +93,36 @@ def _design(
             levels.append(_Levels(feature, count, len(columns)))
             columns.extend((values == code).astype(np.float64) for code in range(count))
             continue
-        absent = np.isnan(values)
-        squashed = squash(values[~absent])
-        scale = float(squashed.std()) if len(squashed) else 0.0
-        some_absent = bool(absent.any()) and not bool(absent.all())
-        if scale < _CONSTANT and not some_absent:
+        number = _number(feature, values, len(columns))
+        if number is None:
             continue
-        mean = float(squashed.mean())
-        standard = np.zeros(len(values))
-        standard[~absent] = (squashed - mean) / max(scale, _CONSTANT)
-        if scale < _CONSTANT:
-            standard[:] = 0.0
-        missing_column = len(columns) + 1 if some_absent else None
-        numbers.append(_Number(feature, mean, max(scale, _CONSTANT), len(columns), missing_column))
-        columns.append(standard)
-        if some_absent:
-            columns.append(absent.astype(np.float64))
+        numbers.append(number)
+        columns.append(np.nan_to_num((squash(values) - number.mean) / number.scale, nan=0.0))
+        if number.missing_column is not None:
+            columns.append(np.isnan(values).astype(np.float64))
     shape = (len(matrix), 0)
     return (np.column_stack(columns) if columns else np.empty(shape)), numbers, levels
+
+
+def _number(feature: str, values: FloatArray, column: int) -> _Number | None:
+    """How a numeric feature enters the design, None when it is the same in every row."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return None
+    squashed = squash(present)
+    some_absent = len(present) < len(values)
+    is_constant = float(squashed.std()) < _CONSTANT
+    if is_constant and not some_absent:
+        return None
+    return _Number(
+        feature,
+        low=float(present.min()),
+        high=float(present.max()),
+        mean=float(squashed[0] if is_constant else squashed.mean()),
+        scale=1.0 if is_constant else float(squashed.std()),
+        column=column,
+        missing_column=column + 1 if some_absent else None,
+    )
 
 
 _CONSTANT: Final = 1e-9

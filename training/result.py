@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 from feature_repo import contract
-from training.dataset import Dataset, Decided
+from training.dataset import Dataset
 from training.fitting import Judged
 from training.folds import Split
+from training.retrieval import Decided
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,12 +12,12 @@ from feature_repo import contract
 from feature_repo.settings import Settings
 from feature_repo.store import open_store
 from feature_repo.targets import Target
-from training.dataset import decide, feature_tables, with_features
 from training.fitting import fit_and_judge
 from training.folds import split
 from training.register import register
 from training.registry import open_registry
 from training.result import Trained
+from training.retrieval import decide, feature_tables, with_features
 
 Progress = Callable[[str], None]
 

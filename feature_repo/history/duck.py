@@ -28,6 +28,7 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         con = duckdb.connect(":memory:")
         try:
             con.execute("SET TimeZone = 'UTC'")
+            con.execute("SET enable_progress_bar = false")
             con.execute(f"SET memory_limit = '{settings.duckdb_memory_limit}'")
             con.execute(f"SET threads = {settings.duckdb_threads}")
             con.execute(f"SET temp_directory = '{spill}'")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ _METADATA: Final = "foresend"
 _ROWS_PER_FILE: Final = 1_000_000
 _ROWS_PER_GROUP: Final = 65_536
 _MODULUS: Final = 2**64
+_CROWD: Final = 32
+_KEEP_HOURS: Final = 30 * 24
 
 
 def feature_schema(view: str) -> pa.Schema:
@@ -125,6 +128,11 @@ class FeatureTable:
         filters = None if buckets is None else [(PARTITION, "in", list(buckets))]
         return list(self._delta().file_uris(file_pruning_predicate=filters))
 
+    def crowded(self) -> list[str]:
+        """Buckets in so many files that it is time to write them anew."""
+        counts = Counter(Path(file).parent.name for file in self.files())
+        return sorted(name.split("=")[1] for name, count in counts.items() if count >= _CROWD)
+
     def content(self, con: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Content:
         """Number and digest of the rows in some files of this table."""
         if not files:
@@ -182,6 +190,16 @@ class FeatureTable:
             partition_filters=filters if replaced else None,
             commit_properties=properties,
         )
+
+    def vacuum(self) -> None:
+        """Delete files that no version of the last month needs, those of killed builds too."""
+        if self._exists():
+            self._delta().vacuum(
+                retention_hours=_KEEP_HOURS,
+                dry_run=False,
+                enforce_retention_duration=False,
+                full=True,
+            )
 
     def _exists(self) -> bool:
         return bool(DeltaTable.is_deltatable(str(self.path)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
@@ -57,31 +57,39 @@ def update(con: duckdb.DuckDBPyConnection, plan: Plan, progress: Callable[[float
     """Write the table's new rows and commit them with the goal.
 
     Expects temporary tables `versions` and `scope_<view>`. Rows that the table holds at or after
-    a customer's `since` are replaced, in the buckets where there are any; else rows are added.
+    a customer's `since` are replaced: buckets that have any are written anew, as are those in too
+    many files. To all others, rows are added.
     """
     table, held = plan.table, plan.held
-    replaced = [] if held is None else _overtaken(con, plan)
-    gone = table.content(con, table.files(replaced)) if replaced else Content()
+    concerned = _concerned(con, plan)
+    replaced: set[str] = set()
+    if held is not None:
+        replaced = {*_overtaken(con, plan), *table.crowded()}.intersection(concerned)
+    gone = table.content(con, table.files(sorted(replaced))) if replaced else Content()
     added: list[AddAction] = []
-    for bucket, fresh in _fresh(con, plan):
+    for bucket, fresh in _fresh(con, plan, concerned):
         kept = _kept(con, plan, bucket) if bucket in replaced else ()
         added += table.write(bucket, chain(kept, fresh))
         progress((BUCKETS.index(bucket) + 1) / len(BUCKETS))
     new = table.content(con, [str(table.path / action.path) for action in added])
     content = new if held is None else held.content - gone + new
     table.commit(
-        added, TableState(plan.goal, content), replaced=None if held is None else tuple(replaced)
+        added,
+        TableState(plan.goal, content),
+        replaced=None if held is None else tuple(sorted(replaced)),
     )
+    if replaced or held is None:
+        table.vacuum()
     progress(1.0)
 
 
 def _fresh(
-    con: duckdb.DuckDBPyConnection, plan: Plan
+    con: duckdb.DuckDBPyConnection, plan: Plan, buckets: Sequence[str]
 ) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
     """The view's new rows, bucket by bucket: sorts and windows stay small."""
     view = plan.table.view
     last_day = plan.through_us // DAY_US if view == contract.CUSTOMER_DAILY else 0
-    for bucket in _concerned(con, plan):
+    for bucket in buckets:
         con.execute(_part_sql(plan, bucket))
         yield bucket, _RECIPES[view].rows(stream(con, _query(view, last_day)))
     con.execute("DROP TABLE IF EXISTS part")

@@ -33,6 +33,12 @@ def show_summary(
         console.print("The stack stays up. Ctrl-C stops it.")
 
 
+def _drift(facts: dict[str, Any]) -> str:
+    """The verdict and what moved, each cause by its first sentence; the report has the rest."""
+    causes = [cause.split(". ")[0].rstrip(".") for cause in facts["drift_causes"]]
+    return f"{facts['drift_status']}: " + "; ".join(causes) if causes else facts["drift_status"]
+
+
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     training = facts["training"]
     return [
@@ -63,6 +69,6 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{facts['online_offline_compared']:,} values compared, "
             f"{facts['online_offline_mismatches']} differ",
         ),
-        ("Drift", "; ".join([facts["drift_status"], *facts["drift_causes"][:3]])),
+        ("Drift since launch", _drift(facts)),
         ("Time", f"{facts['total_seconds']:.0f} s"),
     ]

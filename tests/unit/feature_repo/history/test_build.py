@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import md5
 from pathlib import Path
 
+import pyarrow.compute as pc
 import pytest
 from filelock import FileLock
 
 from feature_repo import contract
 from feature_repo.errors import NotReady, StoreUnavailable
+from feature_repo.history import duck
 from feature_repo.history.build import build
 from tests.unit.feature_repo.history.building import Installation, digests
 from tests.unit.feature_repo.history.histories import START, THROUGH, Row, row
@@ -103,7 +106,7 @@ def test_a_correction_touches_only_its_customer(home: Installation) -> None:
 def test_windows_that_expire_without_events_are_added_later(
     home: Installation, tmp_path: Path
 ) -> None:
-    for day in (4, 8, 20, 400):
+    for day in (4, 8, 400):
         built = home.build(through=START + day * DAY)
     other = Installation(tmp_path / "other")
     other.append(history(0, 5))
@@ -146,3 +149,33 @@ def test_progress_names_every_table(home: Installation) -> None:
     heard: list[tuple[str, float]] = []
     build(home.settings, through=THROUGH, progress=lambda *told: heard.append(told))
     assert {(view, 1.0) for view in contract.VIEWS} <= set(heard)
+
+
+def test_a_bucket_in_many_files_is_merged_by_the_next_build_that_touches_it(
+    home: Installation, tmp_path: Path
+) -> None:
+    home.append(history(5, 40))
+    home.build(through=START + 40 * DAY)
+    table = home.table(contract.ACTIVITY)
+    state = table.state()
+    assert state is not None
+    with duck.connect(home.settings) as con:
+        rows = table.rows(con).to_pyarrow().cast(table.schema)
+    ann, bob = (rows.filter(pc.field("customer_id") == name) for name in ("ann", "bob"))
+    bucket_of = {name: md5(name.encode()).hexdigest()[0] for name in ("ann", "bob")}
+    scattered = [
+        action
+        for name, mine in (("ann", ann), ("bob", bob))
+        for batch in mine.to_batches(max_chunksize=1)
+        for action in table.write(bucket_of[name], [batch])
+    ]
+    table.commit(scattered, state, replaced=None)
+    assert table.crowded() == sorted(bucket_of.values())
+    home.append([event for event in history(40, 41) if event["customer_id"] == "ann"])
+    home.build(through=START + 41 * DAY)
+    assert table.crowded() == [bucket_of["bob"]]
+    other = Installation(tmp_path / "other")
+    other.append(history(0, 40))
+    other.append([event for event in history(40, 41) if event["customer_id"] == "ann"])
+    other.build(through=START + 41 * DAY)
+    assert home.contents() == other.contents()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.calibrator import Isotonic, Platt, calibrator_from_json, sigmoid
+from serving.encoder import Encoder
+from serving.logistic import LevelTerm, Logistic, NumberTerm
+from serving.model import EXAMPLES, MANIFEST, SPEC, ModelUnusable, ScoringModel
+from serving.pyfunc import _load_pyfunc
+
+ENCODER = Encoder(("spend", "country", "age"), {"country": ("DE", "FR")})
+
+
+def some_columns(rows: int = 40) -> dict[str, np.ndarray[Any, Any]]:
+    random = np.random.default_rng(3)
+    spend = random.gamma(1.0, 100.0, rows)
+    spend[::7] = np.nan
+    country = np.array([["DE", "FR", "XX", None][i % 4] for i in range(rows)], dtype=object)
+    return {"age": random.uniform(0, 90, rows), "country": country, "spend": spend}
+
+
+def a_booster() -> lightgbm.Booster:
+    columns = some_columns(400)
+    label = (columns["age"] + np.nan_to_num(columns["spend"]) > 100).astype(int)
+    data = lightgbm.Dataset(
+        np.ascontiguousarray(ENCODER.matrix(columns)),
+        label,
+        feature_name=list(ENCODER.features),
+        categorical_feature=["country"],
+    )
+    quiet = {"objective": "binary", "verbosity": -1, "num_leaves": 7, "num_threads": 1}
+    return lightgbm.train(quiet, data, num_boost_round=10)
+
+
+def a_model(kind: str) -> ScoringModel:
+    logistic = Logistic(
+        intercept=-0.5,
+        numbers=(
+            NumberTerm("spend", 0.0, 500.0, 3.0, 1.5, 0.4, -0.2),
+            NumberTerm("age", 0.0, 90.0, 3.0, 1.0, -0.1, 0.0),
+        ),
+        levels=(LevelTerm("country", (0.3, -0.3), 0.0),),
+    )
+    return ScoringModel(
+        target="click_7d",
+        feature_service="send_score_v1",
+        encoder=ENCODER,
+        estimator=logistic if kind == "logistic" else a_booster(),
+        calibrator=Platt(0.9, 0.1) if kind == "logistic" else Isotonic((-2.0, 2.0), (0.1, 0.8)),
+        trained_through="2024-01-01T00:00:00+00:00",
+        base_rate=0.1,
+    ).with_examples(some_columns(20))
+
+
+KINDS = pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+
+
+@KINDS
+def test_a_saved_model_loads_as_the_same_scores_to_the_last_bit(kind: str, tmp_path: Path) -> None:
+    model = a_model(kind)
+    model.save(tmp_path)
+
+    loaded = ScoringModel.load(tmp_path)
+
+    assert loaded.predict(some_columns()).tolist() == model.predict(some_columns()).tolist()
+    assert (loaded.target, loaded.feature_names, loaded.categorical) == (
+        "click_7d",
+        ("spend", "country", "age"),
+        ("country",),
+    )
+
+
+@KINDS
+def test_columns_are_taken_by_name_and_others_ignored(kind: str) -> None:
+    model, columns = a_model(kind), some_columns()
+    shuffled = {name: columns[name] for name in ("country", "spend", "age")} | {"more": np.ones(40)}
+
+    assert model.predict(shuffled).tolist() == model.predict(columns).tolist()
+
+
+@KINDS
+def test_a_row_scores_the_same_alone_as_among_others(kind: str) -> None:
+    model, columns = a_model(kind), some_columns()
+
+    alone = [model.predict({k: v[i : i + 1] for k, v in columns.items()})[0] for i in range(40)]
+
+    assert alone == model.predict(columns).tolist()
+
+
+@KINDS
+def test_an_unseen_level_counts_as_missing_and_an_infinite_number_too(kind: str) -> None:
+    model = a_model(kind)
+    odd = {"spend": np.array([np.inf]), "age": np.array([1.0]), "country": np.array(["XX"], object)}
+    none = {"spend": np.array([np.nan]), "age": np.array([1.0]), "country": np.array([None])}
+
+    assert model.predict(odd).tolist() == model.predict(none).tolist()
+
+
+@KINDS
+def test_no_rows_give_no_scores(kind: str) -> None:
+    assert a_model(kind).predict({k: v[:0] for k, v in some_columns().items()}).shape == (0,)
+
+
+@KINDS
+def test_a_missing_column_is_named(kind: str) -> None:
+    columns = some_columns()
+    del columns["age"]
+
+    with pytest.raises(ModelUnusable, match="not given: age.*send_score_v1"):
+        a_model(kind).predict(columns)
+
+
+def test_a_logistic_value_beyond_those_fitted_on_counts_as_the_nearest() -> None:
+    model = a_model("logistic")
+    row = {"age": np.array([1.0]), "country": np.array(["DE"], object)}
+
+    most = model.predict(row | {"spend": np.array([500.0])})
+    beyond = model.predict(row | {"spend": np.array([1e9])})
+
+    assert most.tolist() == beyond.tolist()
+
+
+def rewrite(folder: Path, name: str, change: dict[str, Any]) -> None:
+    """Change a file and make the manifest agree."""
+    document = json.loads((folder / name).read_text()) | change
+    model = ScoringModel.load(folder)
+    model.save(folder)
+    (folder / name).write_text(json.dumps(document))
+    hashes = json.loads((folder / MANIFEST).read_text())
+    from hashlib import sha256
+
+    hashes[name] = sha256((folder / name).read_bytes()).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(hashes))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (SPEC, {"schema_version": 2}, "schema_version 2"),
+        (SPEC, {"features": ["age", "country", "spend"]}, "trees read other features"),
+        (SPEC, {"features": ["spend", "spend", "age"]}, "repeats a name"),
+        (SPEC, {"calibrator": {"kind": "magic"}}, "magic"),
+        (SPEC, {"calibrator": {"kind": "platt", "slope": 2.0, "intercept": 0.0}}, "reproduce"),
+        (EXAMPLES, {"scores": [0.5] * 20}, "reproduce"),
+    ],
+)
+def test_a_folder_that_is_not_what_was_written_is_refused(
+    tmp_path: Path, name: str, change: dict[str, Any], said: str
+) -> None:
+    a_model("lightgbm").save(tmp_path)
+    rewrite(tmp_path, name, change)
+
+    with pytest.raises(ModelUnusable, match=said):
+        ScoringModel.load(tmp_path)
+
+
+def test_a_logistic_that_weighs_an_unlisted_feature_is_refused(tmp_path: Path) -> None:
+    a_model("logistic").save(tmp_path)
+    rewrite(tmp_path, SPEC, {"features": ["spend", "country", "height"]})
+
+    with pytest.raises(ModelUnusable, match="not listed: \\['age'\\]"):
+        ScoringModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["byte", "missing", "empty"])
+def test_a_damaged_folder_is_refused_with_its_name(tmp_path: Path, damage: str) -> None:
+    a_model("lightgbm").save(tmp_path)
+    booster = tmp_path / "booster.txt"
+    if damage == "byte":
+        booster.write_text(booster.read_text().replace("leaf_value=", "leaf_value=1", 1))
+    elif damage == "missing":
+        booster.unlink()
+    else:
+        shutil.rmtree(tmp_path)
+
+    with pytest.raises(ModelUnusable, match=tmp_path.name):
+        ScoringModel.load(tmp_path)
+
+
+def test_mlflow_s_loader_takes_a_frame_and_treats_a_dropped_column_as_missing(
+    tmp_path: Path,
+) -> None:
+    import pandas as pd
+
+    a_model("lightgbm").save(tmp_path)
+    columns = some_columns()
+    frame = pd.DataFrame(columns)
+
+    loaded = _load_pyfunc(str(tmp_path))
+
+    assert loaded.predict(frame).tolist() == a_model("lightgbm").predict(columns).tolist()
+    missing = columns | {"age": np.full(40, np.nan)}
+    expected = a_model("lightgbm").predict(missing).tolist()
+    assert loaded.predict(frame.drop(columns="age")).tolist() == expected
+
+
+def test_loading_imports_neither_mlflow_nor_sklearn_of_our_own() -> None:
+    code = "import sys, serving.model, serving.pyfunc; print('mlflow' in sys.modules)"
+
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+@given(st.lists(st.floats(-800, 800), min_size=1, max_size=20))
+def test_the_sigmoid_is_a_rising_probability(margins: list[float]) -> None:
+    values = sigmoid(np.array(sorted(margins)))
+
+    assert ((values >= 0) & (values <= 1)).all()
+    assert (np.diff(values) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"kind": "isotonic", "margins": [0.0, 0.0], "probabilities": [0.1, 0.2]},  # not rising
+        {"kind": "isotonic", "margins": [0.0, 1.0], "probabilities": [0.2, 0.1]},  # falling
+        {"kind": "isotonic", "margins": [], "probabilities": []},
+        {"kind": "isotonic", "margins": [0.0], "probabilities": [0.1, 0.2]},
+    ],
+)
+def test_isotonic_knots_that_do_not_rise_are_refused(value: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"rise|margins"):
+        calibrator_from_json(value)
