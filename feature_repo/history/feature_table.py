@@ -116,9 +116,9 @@ class FeatureTable:
         files = self.files() if bucket is None else self.files([bucket])
         if files:
             relation = con.from_parquet(files, hive_partitioning=False, union_by_name=True)
-            relation.create_view(name, replace=True)
         else:
-            con.register(name, self.schema.empty_table())
+            relation = con.from_arrow(self.schema.empty_table())
+        relation.create_view(name, replace=True)
         return ibis.duckdb.from_connection(con).table(name).select(*self.schema.names)
 
     def files(self, buckets: Sequence[str] | None = None) -> list[str]:

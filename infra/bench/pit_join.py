@@ -27,6 +27,7 @@ FEATURES: Final = tuple(f"feature_{i}" for i in range(40))
 ENTITY_ROWS: Final = 100_000
 FEATURE_ROWS: Final = 10_000_000
 ROWS_PER_KEY: Final = 100
+REPEATS: Final = 3
 SIZE_VARIABLE: Final = "FORESEND_BENCH_PIT_ROWS"
 """Feature rows instead of ten million, for small machines; entity rows shrink alike."""
 
@@ -40,8 +41,10 @@ def run(workdir: Path, feature_rows: int | None = None) -> dict[str, Any]:
     rows = feature_rows or int(os.environ.get(SIZE_VARIABLE, FEATURE_ROWS))
     write_features(workdir, rows)
     write_entities(workdir, rows)
-    results = {which: _measure_apart(workdir, which) for which in _STORES}
-    ours, stock = (results[which]["seconds"] for which in _STORES)
+    # In turns, and the best of each: what else the machine does only ever adds.
+    runs = [(which, _measure_apart(workdir, which)) for which in _STORES * REPEATS]
+    ours, stock = (min(r["seconds"] for name, r in runs if name == which) for which in _STORES)
+    peak, stock_peak = (max(r["peak_mb"] for name, r in runs if name == which) for which in _STORES)
     return {
         "ours": ours,
         "baseline": stock,
@@ -49,8 +52,8 @@ def run(workdir: Path, feature_rows: int | None = None) -> dict[str, Any]:
         "unit": "s",
         "feature_rows": rows,
         "different_cells": _different_cells(workdir),
-        "peak_mb": results["ours"]["peak_mb"],
-        "baseline_peak_mb": results["stock"]["peak_mb"],
+        "peak_mb": peak,
+        "baseline_peak_mb": stock_peak,
     }
 
 

@@ -117,7 +117,7 @@ def test_a_missing_column_is_named(kind: str) -> None:
     columns = some_columns()
     del columns["age"]
 
-    with pytest.raises(ModelUnusable, match="not given: age.*send_score_v1"):
+    with pytest.raises(ModelUnusable, match=r"not given: age.*send_score_v1"):
         a_model(kind).predict(columns)
 
 
@@ -205,7 +205,7 @@ def test_mlflow_s_loader_takes_a_frame_and_treats_a_dropped_column_as_missing(
     assert loaded.predict(frame.drop(columns="age")).tolist() == expected
 
 
-def test_loading_imports_neither_mlflow_nor_sklearn_of_our_own() -> None:
+def test_loading_does_not_import_mlflow() -> None:
     code = "import sys, serving.model, serving.pyfunc; print('mlflow' in sys.modules)"
 
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
