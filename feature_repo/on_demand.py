@@ -16,7 +16,8 @@ def send_time_features(inputs: pd.DataFrame) -> pd.DataFrame:
     """What transforms.send_time makes of the stored columns and `send_at`."""
     from feature_repo.transforms import send_time
 
-    return pd.DataFrame(send_time(inputs, inputs["send_at"]), index=inputs.index)
+    columns = {str(name): inputs[name] for name in inputs}
+    return pd.DataFrame(send_time(columns, inputs["send_at"]), index=inputs.index)
 
 
 def send_time(activity: FeatureView, profile: FeatureView) -> OnDemandFeatureView:

@@ -186,8 +186,9 @@ def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None)
     }
     for i, (_, name) in enumerate(layout.words, start=width):
         columns[name] = np.array([value_codec.text(reply[i]) for reply in replies], dtype=object)
-    for view, ttl in layout.ttl.items() if at is not None else ():
-        _expire(layout, view, columns, known_at, (at - ttl).timestamp())
+    if at is not None:
+        for view, ttl in layout.ttl.items():
+            _expire(layout, view, columns, known_at, (at - ttl).timestamp())
     known = [~np.isnan(times) for times in known_at.values()]
     return OnlineRows(columns, known_at, np.logical_or.reduce(known))
 

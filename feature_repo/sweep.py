@@ -38,7 +38,8 @@ def sweep(con: duckdb.DuckDBPyConnection, client: redis.Redis, layout: Layout) -
         asked = [(view, customer) for view, gone in absent.items() for customer in gone]
         with client.pipeline(transaction=False) as pipe:
             for view, customer in asked:
-                pipe.hdel(held[customer], *fields[view])
+                # redis-py's types want text where it sends bytes as they are.
+                pipe.hdel(held[customer], *fields[view])  # type: ignore[arg-type]
             removed = pipe.execute()
         touched += len({c for (_, c), count in zip(asked, removed, strict=True) if count})
     return touched

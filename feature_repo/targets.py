@@ -152,7 +152,7 @@ def _events(value: object) -> tuple[EventType, ...]:
                 f"event kinds are {_list(_KINDS)}"
             )
             raise BadDeclaration(message)
-    return tuple(dict.fromkeys(EventType(kind) for kind in kinds))
+    return tuple(dict.fromkeys(EventType(str(kind)) for kind in kinds))
 
 
 def _spine(value: object) -> Spine:

@@ -102,4 +102,5 @@ def join(columns: Sequence[Column]) -> bytes:
     """Row after row, the bytes that count."""
     data = np.concatenate([column for column, _ in columns], axis=1)
     mask = np.concatenate([column for _, column in columns], axis=1)
-    return data[mask].tobytes()
+    joined: bytes = data[mask].tobytes()
+    return joined

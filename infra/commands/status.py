@@ -29,9 +29,7 @@ def command(
     else:
         table = Table("service", "address", "process", "state", "restarts", "answers")
         for service in services:
-            table.add_row(*(str(service[key]) for key in _COLUMNS))
+            table.add_row(*(str(value) for value in service.values()))
         Console().print(table)
     raise typer.Exit(0 if healthy else 1)
 
-
-_COLUMNS = ("name", "url", "pid", "state", "restarts", "answers")
