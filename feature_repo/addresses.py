@@ -10,7 +10,7 @@ from feature_repo.errors import StoreUnavailable
 from feature_repo.settings import Settings
 
 STACK_FILE: Final = "stack.json"
-"""Under `settings.state_path`: {"services": {"redis": {"url": ...}, "mlflow": {"url": ...}, ...}}."""
+"""Under `settings.state_path`: {"services": {"redis": {"url": ...}, "mlflow": {...}, ...}}."""
 
 
 def stack_url(settings: Settings, service: str) -> str | None:

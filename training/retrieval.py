@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -48,21 +49,7 @@ def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decide
     """
     snapshot = EventLog(settings.log_path).snapshot()
     with duck.connect(settings) as con:
-        newest = newest_received(con, snapshot)
-        if newest is None:
-            message = (
-                f"The event log {settings.log_path} is empty. Import events first: "
-                "`foresend import FILE`."
-            )
-            raise NotReady(message)
-        at = as_of or newest
-        if at > newest:
-            message = (
-                f"Nothing in the log was received after {newest.isoformat()}; as of "
-                f"{at.isoformat()} what did not happen and what did not arrive look alike. "
-                "Leave --as-of out, or give an earlier time."
-            )
-            raise UnusableInput(message)
+        at = _knowledge_time(con, snapshot, as_of)
         reading = Reading(con, snapshot, target, at)
         grace = grace_of(reading)
         counts = make_spine(reading, grace)
@@ -83,6 +70,24 @@ def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decide
         at_us=rows.column("at_us").to_numpy().astype(np.int64),
         customer=rows.column("customer_id").to_numpy(zero_copy_only=False),
     )
+
+
+def _knowledge_time(
+    con: duckdb.DuckDBPyConnection, snapshot: Snapshot, as_of: datetime | None
+) -> datetime:
+    newest = newest_received(con, snapshot)
+    if newest is None:
+        message = "The event log is empty. Import events first: `foresend import FILE`."
+        raise NotReady(message)
+    at = as_of or newest
+    if at > newest:
+        message = (
+            f"Nothing in the log was received after {newest.isoformat()}; as of "
+            f"{at.isoformat()} what did not happen and what did not arrive look alike. "
+            "Leave --as-of out, or give an earlier time."
+        )
+        raise UnusableInput(message)
+    return at
 
 
 def _no_decisions(target: Target, at: datetime) -> str:

@@ -47,8 +47,7 @@ def train(
     tables = feature_tables(settings, decided.snapshot)
     parts = split(decided.at_us, decided.label, target.horizon + decided.grace)
     progress(f"features of {len(decided.label):,} decisions")
-    store = open_store(settings)
-    dataset = with_features(store, decided)
+    dataset = with_features(store := open_store(settings), decided)
     # One BLAS thread: sums come out in one order whatever the machine, and small ones faster.
     with threadpool_limits(1, user_api="blas"):
         judged = fit_and_judge(target, decided.as_of, dataset, parts, seed, progress)

@@ -32,4 +32,3 @@ def command(
             table.add_row(*(str(value) for value in service.values()))
         Console().print(table)
     raise typer.Exit(0 if healthy else 1)
-
