@@ -56,7 +56,10 @@ def model_with(intercept: float) -> ScoringModel:
         encoder=Encoder(("opens_30d", "country", "opens_d28"), {"country": ("DE", "FR")}),
         estimator=Logistic(
             intercept,
-            (NumberTerm("opens_30d", 1.0, 2.0, 0.5, 0.1), NumberTerm("opens_d28", 0, 1, 0.2, 0.0)),
+            (
+                NumberTerm("opens_30d", 0.0, 1e6, 1.0, 2.0, 0.5, 0.1),
+                NumberTerm("opens_d28", 0.0, 1e6, 0.0, 1.0, 0.2, 0.0),
+            ),
             (LevelTerm("country", (0.3, -0.3), 0.0),),
         ),
         calibrator=Platt(1.0, 0.0),
