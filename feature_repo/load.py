@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -91,12 +91,10 @@ def load(
         since = {s.view: _since(con, s, note, as_of) for s in sources}
         whole = any(start is None for start in since.values())
         layout = all_columns(settings.project)
-        writer = online.OnlineWriter(client, layout)
         was_empty = not client.dbsize()
-        rows = 0
-        for source in sources:
-            start = None if whole else since[source.view]
-            rows += _write(con, writer, source, (start, as_of), progress)
+        starts = dict.fromkeys(since) if whole else since
+        news = _news(con, sources, starts, as_of, progress)
+        rows = online.OnlineWriter(client, layout).write_all(news)
         removed = sweep(con, client, layout) if whole and not was_empty else 0
         through = min([as_of, *(s.through for s in sources if s.through is not None)])
         note_key = online.loaded_key(settings.project)
@@ -162,33 +160,36 @@ def _files_at(source: Source, version: int) -> set[str] | None:
         return None
 
 
-def _write(
+def _news(
     con: duckdb.DuckDBPyConnection,
-    writer: online.OnlineWriter,
-    source: Source,
-    span: tuple[datetime | None, datetime],
+    sources: Sequence[Source],
+    starts: Mapping[str, datetime | None],
+    as_of: datetime,
     progress: Progress,
-) -> int:
-    """Write a view's newest rows in the span, and keep their customers in a temporary table."""
-    con.execute(f"CREATE TEMP TABLE {written(source.view)} (customer_id VARCHAR)")
-    if not source.files:
-        return 0
-    table = point_in_time.FeatureTable(
-        name=source.view,
-        files=source.files,
-        keys={contract.ENTITY: contract.ENTITY},
-        event_timestamp=contract.EVENT_TIMESTAMP,
-        created_timestamp=contract.CREATED_TIMESTAMP,
-        columns={name: name for name in contract.VIEWS[source.view]},
-    )
-    since, until = span
-    rows = 0
-    newest = point_in_time.latest(con, table, since=since, until=until)
-    for batch in newest.to_arrow_reader(_BATCH_ROWS):
-        rows += writer.write(source.view, pa.Table.from_batches([batch]))
-        progress(source.view, rows)
-    con.execute(f"INSERT INTO {written(source.view)} SELECT {contract.ENTITY} FROM winner")
-    return rows
+) -> Iterator[tuple[str, pa.Table]]:
+    """The newest rows of each view since its start, in batches; keeps whose they are.
+
+    The customers of a view are in the temporary table `written(view)` once its rows are taken.
+    """
+    for source in sources:
+        con.execute(f"CREATE TEMP TABLE {written(source.view)} (customer_id VARCHAR)")
+        if not source.files:
+            continue
+        table = point_in_time.FeatureTable(
+            name=source.view,
+            files=source.files,
+            keys={contract.ENTITY: contract.ENTITY},
+            event_timestamp=contract.EVENT_TIMESTAMP,
+            created_timestamp=contract.CREATED_TIMESTAMP,
+            columns={name: name for name in contract.VIEWS[source.view]},
+        )
+        newest = point_in_time.latest(con, table, since=starts[source.view], until=as_of)
+        rows = 0
+        for batch in newest.to_arrow_reader(_BATCH_ROWS):
+            yield source.view, pa.Table.from_batches([batch])
+            rows += batch.num_rows
+            progress(source.view, rows)
+        con.execute(f"INSERT INTO {written(source.view)} SELECT {contract.ENTITY} FROM winner")
 
 
 def _customers(con: duckdb.DuckDBPyConnection) -> int:

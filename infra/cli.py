@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import typer
@@ -25,6 +24,7 @@ from infra.commands import (
     train,
     up,
 )
+from infra.quiet import quieten_libraries
 
 
 def _group(text: str) -> typer.Typer:
@@ -70,22 +70,12 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line: 0 done, 2 cannot be used as given, or what the command says."""
-    _quieten_libraries()
+    quieten_libraries()
     try:
         build_app()()
     except ForesendError as exc:
         typer.echo(f"foresend: {exc}", err=True)
         sys.exit(exc.exit_code)
-
-
-def _quieten_libraries() -> None:
-    """Keep warnings that libraries mean for developers off the screen; `python -W` shows them.
-
-    By logger, because Feast sets its own filters whenever it is imported.
-    """
-    if not sys.warnoptions:
-        logging.captureWarnings(True)
-        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
 
 
 if __name__ == "__main__":

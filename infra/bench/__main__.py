@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from feature_repo.settings import load_settings
+from infra.quiet import quieten_libraries
 
 BENCHMARKS: Final = {
     "bulk_load": "infra.bench.bulk_load",
@@ -73,4 +74,5 @@ def results_table(results: dict[str, dict[str, Any]]) -> Table:
 
 
 if __name__ == "__main__":
+    quieten_libraries()
     sys.exit(main(sys.argv[1:]))

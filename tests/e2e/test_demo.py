@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,33 @@ def facts(home: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """A Chromium; where there is none the test says so, and on CI that is a failure."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    message = "NO BROWSER: install Chromium to check the pages that people look at"
+    if os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def _rendered(browser: str, page: Path, profile: Path) -> str:
+    """The page as the browser ends up showing it, every host being unreachable."""
+    flags = [
+        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update"),
+        *("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"),
+        *("--virtual-time-budget=20000", "--dump-dom"),
+    ]
+    done = subprocess.run(
+        [browser, *flags, page.as_uri()], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def test_the_real_purchases_become_events(facts: dict[str, Any]) -> None:
     assert facts["events"] == 22_186
     assert facts["customers"] == 4_371
@@ -71,6 +99,18 @@ def test_the_drift_report_is_a_page(facts: dict[str, Any]) -> None:
 
     assert page.suffix == ".html"
     assert page.stat().st_size > 1_000
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"),
+    [("index.html", ["What moved", "customer_daily", "<svg"]), ("evidently.html", ["score"])],
+)
+def test_the_report_is_complete_in_a_browser_without_a_network(
+    facts: dict[str, Any], page: str, shown: list[str], browser: str, tmp_path: Path
+) -> None:
+    document = _rendered(browser, Path(facts["drift_report"]).with_name(page), tmp_path)
+
+    assert all(text in document for text in shown)
 
 
 def test_nothing_is_left_running(home: Path) -> None:
