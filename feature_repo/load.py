@@ -94,7 +94,7 @@ def load(
         was_empty = not client.dbsize()
         starts = dict.fromkeys(since) if whole else since
         news = _news(con, sources, starts, as_of, progress)
-        rows = online.OnlineWriter(client, layout).write_all(news)
+        rows = online.OnlineWriter(client, layout, sparse=was_empty).write_all(news)
         removed = sweep(con, client, layout) if whole and not was_empty else 0
         through = min([as_of, *(s.through for s in sources if s.through is not None)])
         note_key = online.loaded_key(settings.project)

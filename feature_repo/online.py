@@ -68,11 +68,16 @@ class _Connection(Protocol):
 
 
 class OnlineWriter:
-    """Writes rows as they are; whoever calls decides that they are the newest."""
+    """Writes rows as they are; whoever calls decides that they are the newest.
 
-    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+    `sparse` leaves missing values out: a third faster and smaller, and right only where nothing
+    of the customers is there that would have to be replaced.
+    """
+
+    def __init__(self, client: redis.Redis, layout: Layout, *, sparse: bool = False) -> None:
         self._client = client
         self._layout = layout
+        self._sparse = sparse
 
     def write(self, view: str, table: pa.Table) -> int:
         """Write each row over what the customer had of the view; returns the number of rows.
@@ -89,7 +94,7 @@ class OnlineWriter:
             for view, table in tables:
                 for start in range(0, table.num_rows, WRITE_CHUNK):
                     chunk = table.slice(start, WRITE_CHUNK)
-                    buffer = encode(self._layout, view, chunk)
+                    buffer = encode(self._layout, view, chunk, sparse=self._sparse)
                     # Sent before the last chunk's replies are read: Redis always has work waiting.
                     connection.send_packed_command([buffer], check_health=False)
                     _replies(connection, in_flight)

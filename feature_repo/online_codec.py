@@ -9,11 +9,10 @@ length, UTF-8; missing: nothing). Field `_ts:view` is a Timestamp proto: when th
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from operator import itemgetter
 from typing import Final
 
 import mmh3
@@ -27,6 +26,7 @@ from feature_repo import contract, value_codec, wire
 Reply = Sequence[bytes | None]
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
+Mask = npt.NDArray[np.bool_]
 
 HSET: Final = (b"HSET",)
 
@@ -124,29 +124,41 @@ def time_field(view: str) -> bytes:
     return f"_ts:{view}".encode()
 
 
-def encode(layout: Layout, view: str, table: pa.Table, *, command: Sequence[bytes] = HSET) -> bytes:
+def encode(
+    layout: Layout,
+    view: str,
+    table: pa.Table,
+    *,
+    command: Sequence[bytes] = HSET,
+    sparse: bool = False,
+) -> bytes:
     """RESP of one command per row: `command`, the key, then field and value of each column.
 
-    The table has the entity, `event_timestamp` and any columns of the view; a null and a NaN are
-    both written as missing.
+    The table has the entity, `event_timestamp` and any columns of the view. A null and a NaN are
+    both missing: written as no bytes, as Feast does, or when `sparse` not written at all. Readers
+    take both alike, but only the former replaces a value that is there.
     """
-    rows = table.num_rows
-    if rows == 0:
+    if table.num_rows == 0:
         return b""
     names = [n for n in table.column_names if n in layout.views[view]]
-    words = [n for n in names if n in layout.texts]
-    numbers = [n for n in names if n not in layout.texts]
-    arguments = len(command) + 3 + 2 * len(names)
-    head = b"*%d\r\n" % arguments + b"".join(map(wire.bulk, command))
+    numbers, absent = _numbers(view, [n for n in names if n not in layout.texts], table, sparse)
+    words = [_words(view, n, table, sparse) for n in names if n in layout.texts]
+    written = np.full(table.num_rows, len(names))
+    if sparse:
+        written -= absent.sum(axis=1) + sum(missing for _, missing in words)
+    name = b"".join(map(wire.bulk, command))
     keys = layout.keys(table.column(layout.entity).to_pylist())
+    heads = [
+        b"*%d\r\n%b%b" % (len(command) + 3 + 2 * pairs, name, wire.bulk(key))
+        for key, pairs in zip(keys, written.tolist(), strict=True)
+    ]
     return wire.join(
         [
-            wire.constant(head, rows),
-            wire.ragged([wire.bulk(key) for key in keys]),
-            wire.constant(wire.bulk(time_field(view)), rows),
+            wire.ragged(heads),
+            wire.constant(wire.bulk(time_field(view)), table.num_rows),
             *wire.bulks(value_codec.times(table.column(contract.EVENT_TIMESTAMP))),
-            _numbers(view, numbers, table),
-            *(column for name in words for column in _words(view, name, table)),
+            numbers,
+            *(column for column, _ in words),
         ]
     )
 
@@ -155,17 +167,9 @@ def arrange(layout: Layout, hashes: Iterable[Sequence[bytes]]) -> list[Reply]:
     """Replies to HGETALL (field, value, field ...) as replies to an HMGET of `layout.fields`.
 
     Redis answers HGETALL of a small hash at a quarter of the cost: HMGET searches each field anew.
-    Hashes written alike list their fields alike, so the order is worked out once for all of them.
     """
-    replies: list[Reply] = []
-    order: Sequence[bytes] = ()
-    pick = _picker(layout, order)
-    for flat in hashes:
-        if flat[::2] != order:
-            order = flat[::2]
-            pick = _picker(layout, order)
-        replies.append(pick([*flat[1::2], None]))
-    return replies
+    held = (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in hashes)
+    return [[*map(values.get, layout.fields)] for values in held]
 
 
 def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None) -> OnlineRows:
@@ -193,22 +197,15 @@ def decode(layout: Layout, replies: Sequence[Reply], at: datetime | None = None)
     return OnlineRows(columns, known_at, np.logical_or.reduce(known))
 
 
-def _picker(
-    layout: Layout, order: Sequence[bytes]
-) -> Callable[[Sequence[bytes | None]], tuple[bytes | None, ...]]:
-    """Takes the values of `layout.fields` out of a hash's values, its last for what is absent."""
-    place = {name: i for i, name in enumerate(order)}
-    # One more than needed, because of a single one itemgetter makes no tuple.
-    return itemgetter(*(place.get(name, -1) for name in layout.fields), -1)
-
-
 def _sized(text: str) -> bytes:
     data = text.encode()
     return struct.pack("<I", len(data)) + data
 
 
-def _numbers(view: str, names: Sequence[str], table: pa.Table) -> wire.Column:
-    """Field and double of every column, 25 bytes each, 16 where it is missing."""
+def _numbers(
+    view: str, names: Sequence[str], table: pa.Table, sparse: bool
+) -> tuple[wire.Column, Mask]:
+    """Field and double of every column, 25 bytes each, and which are missing (16 bytes, or 0)."""
     rows = table.num_rows
     values = np.empty((rows, len(names)), dtype="<f8")
     for i, name in enumerate(names):
@@ -216,22 +213,23 @@ def _numbers(view: str, names: Sequence[str], table: pa.Table) -> wire.Column:
     pairs = [_PAIR.replace(b"....", feature_field(view, name), 1) for name in names]
     template = np.frombuffer(b"".join(pairs), dtype=np.uint8).reshape(len(names), len(_PAIR))
     data = np.tile(template, (rows, 1, 1))
-    data[:, :, _NUMBER_AT : _NUMBER_AT + 8] = values.view(np.uint8).reshape(rows, -1, 8)
+    data[:, :, _NUMBER_AT : _NUMBER_AT + 8] = values.view(np.uint8).reshape(rows, len(names), 8)
     mask = np.ones(data.shape, dtype=np.bool_)
     missing = np.isnan(values)
     data[missing, _VALUE_AT : _VALUE_AT + len(_EMPTY)] = _EMPTY
-    mask[missing, _VALUE_AT + len(_EMPTY) :] = False
-    return data.reshape(rows, -1), mask.reshape(rows, -1)
+    mask[missing, 0 if sparse else _VALUE_AT + len(_EMPTY) :] = False
+    return (data.reshape(rows, -1), mask.reshape(rows, -1)), missing
 
 
-def _words(view: str, name: str, table: pa.Table) -> tuple[wire.Column, ...]:
-    """Field and string of one text column."""
+def _words(view: str, name: str, table: pa.Table, sparse: bool) -> tuple[wire.Column, Mask]:
+    """Field and string of one text column, and where it is missing."""
     column = table.column(name).combine_chunks().dictionary_encode()
-    values = [wire.bulk(value_codec.string(text)) for text in column.dictionary.to_pylist()]
-    data, mask = wire.ragged([*values, wire.bulk(b"")])
-    codes = pc.fill_null(column.indices, len(values)).to_numpy(zero_copy_only=False)
-    field_column = wire.constant(wire.bulk(feature_field(view, name)), table.num_rows)
-    return field_column, (data[codes], mask[codes])
+    head = wire.bulk(feature_field(view, name))
+    words = [value_codec.string(text) for text in column.dictionary.to_pylist()]
+    nothing = b"" if sparse else head + wire.bulk(b"")
+    data, mask = wire.ragged([*(head + wire.bulk(word) for word in words), nothing])
+    codes = pc.fill_null(column.indices, len(words)).to_numpy(zero_copy_only=False)
+    return (data[codes], mask[codes]), codes == len(words)
 
 
 def _expire(

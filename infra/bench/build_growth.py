@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -18,6 +16,7 @@ from feature_repo.history import duck
 from feature_repo.history.build import build
 from feature_repo.history.schema import LOG
 from feature_repo.settings import Settings
+from infra.bench.memory import peak_mb
 
 EVENTS: Final = 200_000
 GROWTH: Final = 10
@@ -65,8 +64,7 @@ def _full_build(home: Path) -> tuple[float, float]:
     started = time.perf_counter()
     build(Settings(home=home), full=True, through=THROUGH)
     seconds = time.perf_counter() - started
-    unit = 1 if sys.platform == "darwin" else 1024
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return seconds, peak_mb()
 
 
 def _apart(function: Callable[..., _R], *arguments: Any) -> _R:

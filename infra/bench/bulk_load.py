@@ -18,6 +18,7 @@ from infra.bench.redis_server import redis_server
 from infra.bench.stock_feast import stock_store
 
 CUSTOMERS: Final = 50_000
+REPEATS: Final = 3
 UNTIL: Final = datetime(2026, 5, 1, tzinfo=UTC)
 _SAMPLE: Final = 500
 
@@ -29,26 +30,32 @@ def run(workdir: Path, customers: int = CUSTOMERS) -> dict[str, Any]:
         write_feature_tables(settings, customers=customers, versions=1, until=UNTIL)
         stock = stock_store(settings, url)
         with online.connect(url) as client:
-            started = time.perf_counter()
-            stock.materialize(UNTIL - timedelta(days=500), UNTIL)
-            stock_seconds = time.perf_counter() - started
-            by_feast = _sample(client, settings, customers)
-            client.flushall()
-            done = load(settings, client, as_of=UNTIL, full=True)
+            theirs, own = [], []
+            for _ in range(REPEATS):
+                client.flushall()
+                started = time.perf_counter()
+                stock.materialize(UNTIL - timedelta(days=500), UNTIL)
+                theirs.append(time.perf_counter() - started)
+                by_feast = _sample(client, settings, customers)
+                client.flushall()
+                done = load(settings, client, as_of=UNTIL, full=True)
+                own.append(done.seconds)
             same = _sample(client, settings, customers) == by_feast
-    ours, baseline = done.rows / done.seconds, done.rows / stock_seconds
+    # The quickest of each, taken in turn: a neighbour's load only ever makes a run slower.
+    ours, baseline = done.rows / min(own), done.rows / min(theirs)
     return {
         "ours": ours,
         "baseline": baseline,
         "ratio": ours / baseline,
         "unit": "rows/s",
         "rows": done.rows,
-        "same_bytes": same,
+        "same_values": same,
     }
 
 
-def _sample(client: redis.Redis, settings: Settings, customers: int) -> list[Any]:
+def _sample(client: redis.Redis, settings: Settings, customers: int) -> list[list[bytes]]:
+    """Values of some customers; one that is not there is the same as an empty one."""
     step = max(customers // _SAMPLE, 1)
     ids = [f"customer-{i:07d}" for i in range(0, customers, step)]
     reader = online.OnlineReader(client, all_columns(settings.project))
-    return reader.raw(ids)
+    return [[value or b"" for value in reply] for reply in reader.raw(ids)]

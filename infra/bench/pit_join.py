@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -23,6 +22,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.types import Float64
+
+from infra.bench.memory import peak_mb
 
 FEATURES: Final = tuple(f"feature_{i}" for i in range(40))
 ENTITY_ROWS: Final = 100_000
@@ -125,9 +126,9 @@ def measure(workdir: Path, which: str) -> dict[str, float]:
         entities, refs, filter_by_created_timestamp=True
     ).to_arrow()
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - busy
+    peak = peak_mb()
     pq.write_table(answer, workdir / f"{which}.parquet")
-    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "cpu_s": cpu_seconds, "peak_mb": round(peak_kb / 1024)}
+    return {"seconds": seconds, "cpu_s": cpu_seconds, "peak_mb": round(peak)}
 
 
 def _measure_apart(workdir: Path, which: str) -> dict[str, float]:

@@ -117,8 +117,13 @@ def test_our_bytes_are_those_of_feast(built: Settings, client: redis.Redis) -> N
     by_our_store = hashes(client, built)
     client.flushall()
     load(built, client, as_of=UNTIL)
+    into_nothing = hashes(client, built)
+    load(built, client, as_of=UNTIL, full=True)
 
     assert by_stock == by_our_store == hashes(client, built)
+    # Into an empty Redis, what is missing is not written at all.
+    present = {k: {f: v for f, v in held.items() if v} for k, held in by_stock.items()}
+    assert into_nothing == present
 
 
 def pushed(value: float, at: datetime) -> pd.DataFrame:

@@ -82,16 +82,16 @@ records = st.tuples(st.text(max_size=150), moments, numbers, texts, numbers)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(records, max_size=8))
+@given(st.lists(records, max_size=8), st.booleans())
 def test_what_is_encoded_is_decoded(
-    given_rows: list[tuple[str, datetime, float, str, float]],
+    given_rows: list[tuple[str, datetime, float, str, float]], sparse: bool
 ) -> None:
     unique = {row[0]: row for row in given_rows}
     ids = [*unique]
     times, a, word, b = ([row[i] for row in unique.values()] for i in range(1, 5))
     table = rows("v", ids, times, a=a, word=word, b=b)
 
-    found = decode(LAYOUT, replies([encode(LAYOUT, "v", table)], LAYOUT, ids))
+    found = decode(LAYOUT, replies([encode(LAYOUT, "v", table, sparse=sparse)], LAYOUT, ids))
 
     expected = [math.nan if value is None else value for value in a]
     np.testing.assert_array_equal(found.columns["a"], expected)
