@@ -19,8 +19,8 @@ from feature_repo import wire
 from feature_repo.errors import StoreUnavailable
 from feature_repo.online_codec import Layout, OnlineRows, Reply, arrange, decode, encode
 
-WRITE_CHUNK: Final = 2_000
-"""Rows of one buffer: some 2 MB, so the memory of a load does not grow with it."""
+WRITE_CHUNK: Final = 1_000
+"""Rows of one buffer, about 1 MB: the memory of a load does not grow with it."""
 
 READ_CHUNK: Final = 1_000
 
