@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Final
 
 import typer
 
@@ -25,6 +27,8 @@ from infra.commands import (
     up,
 )
 from infra.quiet import quieten_libraries
+
+_REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def _group(text: str) -> typer.Typer:
@@ -76,6 +80,13 @@ def main() -> None:
     except ForesendError as exc:
         typer.echo(f"foresend: {exc}", err=True)
         sys.exit(exc.exit_code)
+    except OSError as exc:
+        # The system refused: a full disk, a folder without the right to write. Every command
+        # ends in one commit or rename, so what was there before still is.
+        if exc.errno not in _REFUSALS:
+            raise
+        typer.echo(f"foresend: {exc}. Mend that and run the command again.", err=True)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

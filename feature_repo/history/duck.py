@@ -9,8 +9,10 @@ from typing import Final
 import duckdb
 import ibis
 import pyarrow as pa
+from deltalake.exceptions import DeltaError
 from ibis.expr.types import Table
 
+from feature_repo.errors import StoreUnavailable
 from feature_repo.scratch import scratch_folder
 from feature_repo.settings import Settings
 
@@ -23,6 +25,9 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
     """An in-memory DuckDB with the settings' memory limit and threads.
 
     What does not fit is spilled to a folder of its own under scratch, deleted at the end.
+
+    Raises:
+        StoreUnavailable: what was done inside ran out of disk or memory.
     """
     with scratch_folder(settings, "duckdb") as spill:
         con = duckdb.connect(":memory:")
@@ -33,6 +38,12 @@ def connect(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
             con.execute(f"SET threads = {settings.duckdb_threads}")
             con.execute(f"SET temp_directory = '{spill}'")
             yield con
+        except (duckdb.OutOfMemoryException, duckdb.IOException, DeltaError) as exc:
+            message = (
+                f"The work could not be finished: {exc} Free disk space under {settings.home} or "
+                "raise FORESEND_DUCKDB_MEMORY_LIMIT, then run it again: nothing was half done."
+            )
+            raise StoreUnavailable(message) from exc
         finally:
             con.close()
 
