@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+# Before any test imports Feast, which sets PROMETHEUS_MULTIPROC_DIR: it is read at this import.
+import prometheus_client  # noqa: F401
 import pytest
 import redis
 
@@ -23,6 +25,8 @@ def clean_environ(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("FORESEND_"):
             monkeypatch.delenv(name)
+    # Set by Feast, if an earlier test imported it; Prometheus' client asks for it at some calls.
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,12 @@ def command(
     ] = False,
 ) -> None:
     """Answer scoring requests until Ctrl-C or SIGTERM; requests in flight are finished."""
+    import os
+
+    # Feast sets it in every process that imports it, and children inherit it; with it, before
+    # the first import, Prometheus' client writes metrics to files and cannot take labels back.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
     from feature_repo.settings import load_settings
     from serving.server import serve
 
