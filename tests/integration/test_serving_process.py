@@ -35,6 +35,7 @@ from tests.integration.test_serving_store import PROJECT, fill, own_redis  # noq
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 TARGET = "purchase_30d"
+CONFIG = "targets: {purchase_30d: {event: purchased, horizon_days: 30, spine: weekly}}\n"
 SERVE = (
     "from feature_repo.settings import load_settings; from serving.server import serve; "
     "serve(load_settings(), host='127.0.0.1', port={port}, insecure_local={insecure})"
@@ -122,10 +123,13 @@ def until(condition: Callable[[], bool], what: str) -> None:
 def start_api(home: Path, redis_url: str, mlflow_url: str, *, insecure: bool = True) -> Api:
     port = _free_port()
     home.mkdir(exist_ok=True)
+    # One target only: champions that other tests leave on the shared server are none of ours.
+    (home / "foresend.yaml").write_text(CONFIG)
     env = {
         **os.environ,
         **LIMITS,
         "FORESEND_HOME": str(home),
+        "FORESEND_CONFIG": str(home / "foresend.yaml"),
         "FORESEND_REDIS_URL": redis_url,
         "FORESEND_MLFLOW_URI": mlflow_url,
         "FORESEND_PROJECT": PROJECT,
