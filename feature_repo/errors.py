@@ -4,6 +4,7 @@
   x ConfigError          a setting or declaration cannot be used
   x UnusableInput        a file or request body can never be read
   x StoreUnavailable     Redis, the event log or the registry does not answer
+    x QueueFull          the queue takes no more until its consumers have caught up
   x NotReady             a step that must come first has not run
 
 A message says what failed, with which value, and what to do about it.
@@ -32,3 +33,7 @@ class StoreUnavailable(ForesendError):
 
 class NotReady(ForesendError):
     """A step that must come first has not run."""
+
+
+class QueueFull(StoreUnavailable):
+    """The queue takes no more until its consumers have caught up."""

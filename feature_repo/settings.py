@@ -26,6 +26,12 @@ class Settings(BaseSettings):
     registry_url: SecretStr | None = Field(
         None, description="SQLAlchemy URL of the Feast registry; unset: SQLite under home."
     )
+    queue: str = Field(
+        "redis", pattern="^(redis|kafka)$", description="Queue of events: redis or kafka."
+    )
+    kafka_brokers: str | None = Field(
+        None, description="host:port,... of the Kafka brokers when the queue is kafka."
+    )
     duckdb_memory_limit: str = Field("2GB", description="DuckDB's memory limit; more is spilled.")
     duckdb_threads: int = Field(2, ge=1, description="DuckDB's threads.")
     project: str = Field("foresend", pattern=r"^[a-z][a-z0-9_]*$", description="Feast project.")
@@ -38,6 +44,21 @@ class Settings(BaseSettings):
     def feature_path(self, view: str) -> Path:
         """Delta table of one feature view."""
         return self.home.absolute() / "features" / view
+
+    @property
+    def raw_path(self) -> Path:
+        """Folder of the raw store: what providers sent, byte for byte."""
+        return self.home.absolute() / "raw"
+
+    @property
+    def mappings_path(self) -> Path:
+        """Folder of this installation's own mapping versions, beside the shipped ones."""
+        return self.home.absolute() / "mappings"
+
+    @property
+    def receipts_path(self) -> Path:
+        """Folder of the receipts of erasures."""
+        return self.home.absolute() / "receipts"
 
     @property
     def scratch_path(self) -> Path:

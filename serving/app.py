@@ -15,7 +15,7 @@ import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from serving.auth import KeyFile, Scope
+from feature_repo.api_keys import KeyFile, Scope
 from serving.documentation import (
     DESCRIPTION,
     PROBLEM_JSON,

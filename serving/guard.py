@@ -7,8 +7,8 @@ from typing import Annotated
 from fastapi import Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from feature_repo.api_keys import KeyFile, Scope
 from feature_repo.errors import ConfigError
-from serving.auth import KeyFile, Scope
 from serving.errors import BadKey, KeysUnreadable, MissingScope
 
 _bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer fsk_...`")

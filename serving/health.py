@@ -28,6 +28,11 @@ class Health:
     stopping: bool = False
     _store_answered: bool = False
 
+    def stop(self) -> bool:
+        """Say from now on that the server is stopping; whether it had been said before."""
+        before, self.stopping = self.stopping, True
+        return before
+
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether to send requests, and the document that says why."""
         store_problem = await self._store_problem()

@@ -18,9 +18,9 @@ def command(
     import json
     from datetime import UTC, datetime
 
+    from feature_repo.api_keys import KeyFile, Scope, keys_path
     from feature_repo.errors import ConfigError
     from feature_repo.settings import load_settings
-    from serving.auth import KeyFile, Scope, keys_path
 
     unknown = [word for word in scope or () if word not in tuple(Scope)]
     if unknown:

@@ -16,8 +16,8 @@ def command(
     from rich.console import Console
     from rich.table import Table
 
+    from feature_repo.api_keys import KeyFile, keys_path
     from feature_repo.settings import load_settings
-    from serving.auth import KeyFile, keys_path
 
     keys = KeyFile(keys_path(load_settings())).keys()
     if as_json:

@@ -9,8 +9,8 @@ import typer
 
 def command(name: Annotated[str, typer.Argument(help="The name it was made with.")]) -> None:
     """Revoke an API key; running servers refuse it from their next request on."""
+    from feature_repo.api_keys import KeyFile, keys_path
     from feature_repo.settings import load_settings
-    from serving.auth import KeyFile, keys_path
 
     KeyFile(keys_path(load_settings())).revoke(name)
     typer.echo(f"Key {name!r} is revoked.")

@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from feature_repo.api_keys import KeyFile, Scope, keys_path
 from feature_repo.settings import Settings
-from serving.auth import KeyFile, Scope, keys_path
 from serving.calibrator import Platt
 from serving.encoder import Encoder
 from serving.logistic import LevelTerm, Logistic, NumberTerm

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from feature_repo.api_keys import KeyFile
 from feature_repo.errors import ForesendError
 from serving.app import Ports, create_app
-from serving.auth import KeyFile
 from serving.registry import MemoryRegistry, Version
 from serving.settings import ServingSettings
 from serving.shelf import Shelf

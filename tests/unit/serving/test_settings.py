@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from feature_repo.errors import ConfigError
+from feature_repo.listening import is_loopback, listen
 from feature_repo.settings import Settings
-from serving.server import is_loopback, listen, serve
+from serving.server import serve
 from serving.settings import load_serving_settings
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from feature_repo.api_keys import KeyFile, Scope
 from feature_repo.errors import ConfigError
-from serving.auth import KeyFile, Scope
 from tests.unit.serving.conftest import Clock, World, ask
 
 

@@ -1,0 +1,1 @@
+"""One module per provider: how it signs, and how its events lie in a body."""

@@ -1,0 +1,1 @@
+"""The raw store: what providers sent, byte for byte, before anything is made of it."""

@@ -1,0 +1,1 @@
+"""The queue between ingestion and everything that follows from an event."""

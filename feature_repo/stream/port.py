@@ -1,0 +1,129 @@
+"""The queue as the rest of the project sees it; Redis Streams and Kafka implement it.
+
+Delivery is at least once: a message that was taken and not acknowledged comes again, to this
+consumer or, when this one died, to another of the same group. Messages have no order that anyone
+may rely on; effects are once because events have identities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+ARCHIVE: Final = "archive"
+"""Consumer group that appends to the event log."""
+
+ONLINE: Final = "online"
+"""Consumer group that folds into the online store."""
+
+GROUPS: Final = (ARCHIVE, ONLINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A message in the hands of a consumer."""
+
+    #: Identity inside the queue; what `ack` needs.
+    id: str
+    #: What `envelope.pack` made.
+    body: bytes
+    #: How often it was handed out, this time included.
+    deliveries: int
+    #: When it was published.
+    published_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What a group has not finished."""
+
+    messages: int
+    #: Seconds since the oldest of them was published; 0.0 when there is none.
+    oldest_age_s: float
+    #: Handed out and not acknowledged.
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message, or a part of one, that a group could not digest."""
+
+    id: str
+    group: str
+    #: Envelope of the events concerned, or the bytes as they were when they are no envelope.
+    body: bytes
+    reason: str
+    buried_at: datetime
+
+
+class Publisher(Protocol):
+    """Puts messages into the queue. Not shared between threads."""
+
+    def publish(self, bodies: Sequence[bytes]) -> None:
+        """Return when the queue has all of them for good.
+
+        Raises:
+            StoreUnavailable: it has not; some may be there, and publishing again is right.
+            QueueFull: publishing more would endanger what the queue holds.
+        """
+
+    def close(self) -> None:
+        """Release connections."""
+
+
+class Consumer(Protocol):
+    """One member of a group. Not shared between threads."""
+
+    def take(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Up to `limit` messages, waiting up to `wait_s` for the first one.
+
+        Messages that died consumers left unacknowledged come too, with their count of deliveries.
+
+        Raises:
+            StoreUnavailable: the queue does not answer.
+        """
+
+    def ack(self, ids: Sequence[str]) -> None:
+        """These are finished and will not come again."""
+
+    def close(self) -> None:
+        """Leave the group; what was not acknowledged goes to others."""
+
+
+class Queue(Protocol):
+    """The queue of an installation."""
+
+    def publisher(self) -> Publisher:
+        """A way in."""
+
+    def consumer(self, group: str, name: str) -> Consumer:
+        """A member of a group; `name` is unique among all processes.
+
+        A group starts with the first message ever published, not with the time it was made.
+        """
+
+    def backlog(self, group: str) -> Backlog:
+        """How far a group is behind."""
+
+    def fullness(self) -> float:
+        """How much of what the queue may take is taken; from 1.0 on `publish` refuses."""
+
+    def trim(self) -> int:
+        """Drop what every group has acknowledged; returns the number of messages dropped."""
+
+    def bury(self, body: bytes, *, group: str, reason: str) -> None:
+        """Keep a message for people to look at."""
+
+    def dead(self, limit: int = 100) -> list[DeadLetter]:
+        """Dead letters, oldest first."""
+
+    def revive(self, ids: Sequence[str]) -> int:
+        """Hand dead letters to their group once more; the number found."""
+
+    def ping(self) -> None:
+        """Raises StoreUnavailable when the queue does not answer."""
+
+    def close(self) -> None:
+        """Release connections."""

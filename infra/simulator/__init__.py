@@ -1,0 +1,1 @@
+"""An e-mail programme with known truth."""
