@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from feature_repo.errors import ConfigError
+from feature_repo.environment import from_environment
 
 
 class Settings(BaseSettings):
@@ -99,10 +99,4 @@ def load_settings() -> Settings:
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """
-    try:
-        return Settings()
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        name = "FORESEND_" + "_".join(str(part) for part in first["loc"]).upper()
-        message = f"{name} has value {first.get('input')!r}: {first['msg']}."
-        raise ConfigError(message) from exc
+    return from_environment(Settings)

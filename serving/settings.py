@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from feature_repo.errors import ConfigError
+from feature_repo.environment import from_environment
 
 _PREFIX = "FORESEND_SERVING_"
 
@@ -43,10 +43,4 @@ def load_serving_settings() -> ServingSettings:
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """
-    try:
-        return ServingSettings()
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        name = _PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        message = f"{name} has value {first.get('input')!r}: {first['msg']}."
-        raise ConfigError(message) from exc
+    return from_environment(ServingSettings)

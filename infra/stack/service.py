@@ -1,4 +1,4 @@
-"""What the supervisor needs to know of one process, and the three we run."""
+"""What the supervisor needs to know of one process, and those that we run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from feature_repo.settings import Settings
 from infra.stack.ports import LOOPBACK, free_port
 
 STOP_TIMEOUT_S: Final = 20.0
+
+WORKERS: Final = {"archive": 9101, "online": 9102, "recompute": 9103}
+"""Roles of the event stream, and the ports their metrics prefer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +93,21 @@ def api_service(port: int, *, insecure_local: bool) -> Service:
     return Service(name="api", argv=(*argv, *extra), url=url, ready_url=f"{url}/healthz")
 
 
+def ingest_service(port: int, *, insecure_local: bool) -> Service:
+    """The service that providers send their events to."""
+    url = f"http://{LOOPBACK}:{port}"
+    argv = (sys.executable, "-m", "infra.cli", "ingest", "--host", LOOPBACK, "--port", str(port))
+    extra = ("--insecure-local",) if insecure_local else ()
+    return Service(name="ingest", argv=(*argv, *extra), url=url, ready_url=f"{url}/healthz")
+
+
+def worker_service(role: str, port: int) -> Service:
+    """A worker of the event stream; its port serves health and metrics."""
+    url = f"http://{LOOPBACK}:{port}"
+    argv = (sys.executable, "-m", "infra.cli", "worker", role, "--metrics-port", str(port))
+    return Service(name=role, argv=argv, url=url, ready_url=f"{url}/healthz")
+
+
 def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]:
     """The services this installation needs, in starting order, on free ports.
 
@@ -109,6 +127,9 @@ def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]
     if settings.mlflow_uri is None:
         services.append(mlflow_service(settings, port(5000)))
         shared["FORESEND_MLFLOW_URI"] = services[-1].url
+    # Before what feeds them, so that they stop after it with nothing left to do.
+    services += [worker_service(role, port(number)) for role, number in WORKERS.items()]
+    services.append(ingest_service(port(8081), insecure_local=insecure_local))
     services.append(api_service(port(8080), insecure_local=insecure_local))
     return [with_env(service, shared) for service in services]
 

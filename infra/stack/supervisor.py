@@ -117,7 +117,7 @@ class Supervisor:
             async for line in child.stdout:
                 log.write(line)
                 log.flush()
-                text = Text(f"{service.name:>7} | ", style=colour)
+                text = Text(f"{service.name:>9} | ", style=colour)
                 text.append(line.decode(errors="replace").rstrip(), style="default")
                 self._console.print(text, soft_wrap=True)
 
@@ -153,7 +153,7 @@ class Supervisor:
         write_stack(self._settings, Stack(self._me, dict(self._running)))
 
     def _say(self, text: str) -> None:
-        self._console.print(Text(f"{'stack':>7} | {text}", style="bold"))
+        self._console.print(Text(f"{'stack':>9} | {text}", style="bold"))
 
 
 async def is_ready(url: str, ready_url: str | None) -> bool:
