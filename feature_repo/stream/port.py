@@ -3,6 +3,17 @@
 Delivery is at least once: a message that was taken and not acknowledged comes again, to this
 consumer or, when this one died, to another of the same group. Messages have no order that anyone
 may rely on; effects are once because events have identities.
+
+A queue may forget what it had confirmed: Redis writes its file once a second, so a power cut or a
+failover costs the last second, and an operator may empty it. Whoever publishes from a store of his
+own notices by *marks*. A mark is the publisher's position in that store; it goes into the queue in
+one piece with the messages up to it, so the queue cannot forget one without the other:
+
+* `publish(bodies, mark=new, after=old)` publishes only if the queue holds `old`;
+* otherwise, and from `check(after=old)`, comes `MarkMoved` with the mark that is held: go on from
+  there. It is behind when messages were forgotten, and ahead when a publish got through whose
+  confirmation did not. It is None when the queue was emptied or is new;
+* then go back to the last `settled()` mark, or to the beginning, and say so by `remark`.
 """
 
 from __future__ import annotations
@@ -12,6 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
+from feature_repo.errors import ForesendError
+
 ARCHIVE: Final = "archive"
 """Consumer group that appends to the event log."""
 
@@ -19,6 +32,17 @@ ONLINE: Final = "online"
 """Consumer group that folds into the online store."""
 
 GROUPS: Final = (ARCHIVE, ONLINE)
+
+INGEST: Final = "ingest"
+"""The publisher that reads the raw store of this installation."""
+
+
+class MarkMoved(ForesendError):
+    """The queue holds another mark than the publisher's last one; nothing was published."""
+
+    def __init__(self, message: str, held: str | None) -> None:
+        super().__init__(message)
+        self.held = held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +85,33 @@ class DeadLetter:
 class Publisher(Protocol):
     """Puts messages into the queue. Not shared between threads."""
 
-    def publish(self, bodies: Sequence[bytes]) -> None:
-        """Return when the queue has all of them for good.
+    def publish(
+        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+    ) -> None:
+        """Return when the queue has all of them; with `mark`, keep it in one piece with them.
 
         Raises:
             StoreUnavailable: it has not; some may be there, and publishing again is right.
             QueueFull: publishing more would endanger what the queue holds.
+            MarkMoved: a mark is given, and the queue does not hold `after`.
+        """
+
+    def check(self, *, after: str | None) -> None:
+        """Return when nothing is missing up to this mark; one small request.
+
+        Raises:
+            StoreUnavailable: the queue does not answer.
+            MarkMoved: the queue holds another mark.
+        """
+
+    def remark(self, mark: str | None) -> None:
+        """Hold this mark, whatever was held: the publisher starts over from there."""
+
+    def settled(self) -> str | None:
+        """Newest mark of this process up to which every group has acknowledged everything.
+
+        Where to go back to if the queue is emptied. None: not known. Costs the queue some
+        requests, so ask every few seconds.
         """
 
     def close(self) -> None:
@@ -88,6 +133,9 @@ class Consumer(Protocol):
     def ack(self, ids: Sequence[str]) -> None:
         """These are finished and will not come again."""
 
+    def keep(self, ids: Sequence[str]) -> None:
+        """These are still being worked on: nobody else shall take this consumer for dead."""
+
     def close(self) -> None:
         """Leave the group; what was not acknowledged goes to others."""
 
@@ -95,8 +143,8 @@ class Consumer(Protocol):
 class Queue(Protocol):
     """The queue of an installation."""
 
-    def publisher(self) -> Publisher:
-        """A way in."""
+    def publisher(self, name: str = INGEST) -> Publisher:
+        """A way in; marks are kept by name."""
 
     def consumer(self, group: str, name: str) -> Consumer:
         """A member of a group; `name` is unique among all processes.
@@ -121,6 +169,9 @@ class Queue(Protocol):
 
     def revive(self, ids: Sequence[str]) -> int:
         """Hand dead letters to their group once more; the number found."""
+
+    def discard(self, ids: Sequence[str]) -> int:
+        """Forget dead letters for good; the number found."""
 
     def ping(self) -> None:
         """Raises StoreUnavailable when the queue does not answer."""

@@ -1,0 +1,114 @@
+"""What Prometheus may know of a worker. Labels are few and closed: never a customer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from feature_repo.event import Event
+from feature_repo.stream.port import Backlog
+
+_SECONDS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+_FRESHNESS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 15.0, 60.0, 600.0)
+_EVENTS: Final = (1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+
+
+class WorkerMetrics:
+    """The series of one worker process."""
+
+    def __init__(self, group: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.group = group
+        labels = ("group",)
+        self._backlog = Gauge(
+            "foresend_queue_backlog_messages",
+            "Messages the group has not finished.",
+            labels,
+            registry=registry,
+        )
+        self._pending = Gauge(
+            "foresend_queue_pending_messages",
+            "Messages handed out and not acknowledged.",
+            labels,
+            registry=registry,
+        )
+        self._oldest = Gauge(
+            "foresend_queue_oldest_age_seconds",
+            "Age of the oldest message the group has not finished.",
+            labels,
+            registry=registry,
+        )
+        self._fullness = Gauge(
+            "foresend_queue_fullness_ratio",
+            "How much of what the queue may take is taken; at 1 it takes no more.",
+            registry=registry,
+        )
+        self._trimmed = Counter(
+            "foresend_queue_trimmed_messages",
+            "Messages dropped after every group had acknowledged them.",
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "foresend_worker_batch_events",
+            "Events handled at a time.",
+            labels,
+            buckets=_EVENTS,
+            registry=registry,
+        ).labels(group)
+        self.handle = Histogram(
+            "foresend_worker_handle_seconds",
+            "Time of one batch until its effects were durable.",
+            labels,
+            buckets=_SECONDS,
+            registry=registry,
+        ).labels(group)
+        self.events = Counter(
+            "foresend_worker_events", "Events handled.", labels, registry=registry
+        ).labels(group)
+        self.retries = Counter(
+            "foresend_worker_retries",
+            "Tries that failed: store (not available), event (to blame), redelivery (taken again).",
+            ("group", "cause"),
+            registry=registry,
+        )
+        self.dead = Counter(
+            "foresend_worker_dead_letters", "Dead letters buried.", labels, registry=registry
+        ).labels(group)
+        self._freshness = Histogram(
+            "foresend_worker_freshness_seconds",
+            "From the moment an event was received to the moment its effects were durable.",
+            labels,
+            buckets=_FRESHNESS,
+            registry=registry,
+        ).labels(group)
+        for cause in ("store", "event", "redelivery"):
+            self.retries.labels(group, cause)
+
+    def retried(self, cause: str, count: int = 1) -> None:
+        """Count tries that failed."""
+        self.retries.labels(self.group, cause).inc(count)
+
+    def handled(self, events: Sequence[Event], at: datetime, seconds: float) -> None:
+        """Count a batch whose effects are durable."""
+        self.batch.observe(len(events))
+        self.handle.observe(seconds)
+        self.events.inc(len(events))
+        for event in events:
+            # What was declared at an import says nothing about how fast we are.
+            if not event.backfilled:
+                self._freshness.observe((at - event.received_time).total_seconds())
+
+    def queue_seen(self, backlog: Backlog, fullness: float, trimmed: int) -> None:
+        """Show the state of the queue."""
+        self._backlog.labels(self.group).set(backlog.messages)
+        self._pending.labels(self.group).set(backlog.pending)
+        self._oldest.labels(self.group).set(backlog.oldest_age_s)
+        self._fullness.set(fullness)
+        self._trimmed.inc(trimmed)
+
+    def exposition(self) -> bytes:
+        """All series in Prometheus' text format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,150 @@
+"""Read and write customers' states, many at once: raw commands, one buffer each way.
+
+A write is one script per customer: it compares what the state was computed from, then sets the
+fields that changed, the state itself and what the customer is owed, in one piece.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import redis
+
+from feature_repo import online, wire
+from feature_repo.online_codec import Layout
+from feature_repo.stream import online_fields
+from feature_repo.stream.online_epoch import epoch_key, owed_key
+from feature_repo.stream.online_state import FIELD, TOKEN_BYTES, StreamState, encode
+
+_SWAP: Final = b"""
+-- KEYS: hash, customers owed, epoch. ARGV: token of the state, knowledge time of activity, that of
+-- the profile, epoch ('' for any); 'owe', 'paid' or ''; customer, since; number of fields to
+-- delete, these fields; fields and values to set. Returns whether it was written.
+local held = redis.call('HMGET', KEYS[1], '_stream', '_ts:activity', '_ts:customer_profile')
+local token = held[1] and string.sub(held[1], 1, 8) or ''
+if token ~= ARGV[1] or (held[2] or '') ~= ARGV[2] or (held[3] or '') ~= ARGV[3] then return 0 end
+if ARGV[4] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[4] then return 0 end
+local first = 9 + tonumber(ARGV[8])
+redis.call('HSET', KEYS[1], unpack(ARGV, first))
+if first > 9 then redis.call('HDEL', KEYS[1], unpack(ARGV, 9, first - 1)) end
+if ARGV[5] == 'owe' then redis.call('ZADD', KEYS[2], 'NX', ARGV[7], ARGV[6]) end
+if ARGV[5] == 'paid' then redis.call('ZREM', KEYS[2], ARGV[6]) end
+return 1
+"""
+
+_LOAD: Final = b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n" + wire.bulk(_SWAP)
+_CALL: Final = (
+    wire.bulk(b"EVALSHA")
+    + wire.bulk(hashlib.sha1(_SWAP, usedforsecurity=False).hexdigest().encode())
+    + wire.bulk(b"3")
+)
+_CALL_PARTS: Final = 14
+"""Parts of the command up to and with the number of fields to delete."""
+
+_READ: Final = b"*5\r\n" + wire.bulk(b"HMGET")
+_READ_FIELDS: Final = b"".join(
+    map(wire.bulk, (FIELD, online_fields.ACTIVITY_TIME, online_fields.PROFILE_TIME))
+)
+_STATE_HEAD: Final = wire.bulk(FIELD)
+_NOTHING: Final = wire.bulk(b"")
+_OWE: Final = wire.bulk(b"owe")
+_PAID: Final = wire.bulk(b"paid")
+_NO_DELETES: Final = wire.bulk(b"0")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Redis has of a customer, and what a write compares."""
+
+    #: Bytes of the state; None when there is none.
+    state: bytes | None
+    activity_time: bytes | None
+    profile_time: bytes | None
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether a view has a row of the customer."""
+        return self.activity_time is not None or self.profile_time is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A state on its way into Redis."""
+
+    customer: str
+    #: What it was computed from.
+    held: Held
+    state: StreamState
+    #: Columns to write; None: all of both views, and nothing else stays.
+    columns: Sequence[int] | None
+    #: True: the customer is owed from now on; False: no longer; None: as before.
+    owed: bool | None
+
+
+class StateStore:
+    """The states in one Redis."""
+
+    def __init__(self, client: redis.Redis, layout: Layout) -> None:
+        self._client = client
+        self._layout = layout
+        self._owed_key = wire.bulk(owed_key(layout.project).encode())
+        self._epoch_key = epoch_key(layout.project).encode()
+        self._ask_epoch = b"*2\r\n$3\r\nGET\r\n" + wire.bulk(self._epoch_key)
+
+    def read(self, customers: Sequence[str]) -> tuple[bytes | None, list[Held]]:
+        """The bytes of the epoch note, and what is held of each customer."""
+        buffer = self._ask_epoch + b"".join(
+            _READ + wire.bulk(key) + _READ_FIELDS for key in self._layout.keys(customers)
+        )
+        epoch, *replies = online.exchange(self._client, buffer, 1 + len(customers))
+        return epoch, [Held(*reply) for reply in replies]
+
+    def write(self, writes: Sequence[Write], epoch: bytes, since: float) -> list[bool]:
+        """Write each state if Redis still holds what it was computed from; whether it did.
+
+        A state that begins is written only while the epoch note is the one given, too. `since` is
+        from when on who is owed is owed, in epoch seconds.
+        """
+        keys = self._layout.keys([write.customer for write in writes])
+        tail = wire.bulk(repr(since).encode())
+        parts = [_LOAD]
+        for key, write in zip(keys, writes, strict=True):
+            self._add_command(parts, wire.bulk(key), write, epoch, tail)
+        _, *replies = online.exchange(self._client, b"".join(parts), 1 + len(writes))
+        return [reply == 1 for reply in replies]
+
+    def _add_command(
+        self, parts: list[bytes], key: bytes, write: Write, epoch: bytes, since: bytes
+    ) -> None:
+        state, held = write.state, write.held
+        if write.columns is None:
+            deletes = online_fields.without_value(state)
+            values = online_fields.values(state, range(online_fields.COLUMNS))
+        else:
+            deletes = []
+            values = online_fields.values(state, write.columns)
+        times = online_fields.times(state)
+        count = _CALL_PARTS + len(deletes) + 2 * (len(times) + 1 + len(values))
+        parts += (
+            b"*%d\r\n" % count,
+            _CALL,
+            key,
+            self._owed_key,
+            wire.bulk(self._epoch_key),
+            wire.bulk((held.state or b"")[:TOKEN_BYTES]),
+            wire.bulk(held.activity_time or b""),
+            wire.bulk(held.profile_time or b""),
+            wire.bulk(epoch) if held.state is None else _NOTHING,
+            _NOTHING if write.owed is None else _OWE if write.owed else _PAID,
+            wire.bulk(write.customer.encode()) if write.owed is not None else _NOTHING,
+            since,
+            wire.bulk(b"%d" % len(deletes)) if deletes else _NO_DELETES,
+            *map(wire.bulk, deletes),
+            *times,
+            _STATE_HEAD,
+            wire.bulk(encode(state)),
+            *values,
+        )
