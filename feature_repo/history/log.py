@@ -16,13 +16,20 @@ from typing import Final
 import duckdb
 import ibis
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from filelock import FileLock
 from ibis.expr.types import Table
 
 from feature_repo.event import CONTENT_FIELDS, MICROS
-from feature_repo.history.log_files import commit_files, write_files
+from feature_repo.history.log_files import (
+    POSITION_APP,
+    commit_files,
+    ensure_properties,
+    write_files,
+)
 from feature_repo.history.schema import EVENTS, LOG
+
+_COMPACTION: Final = {"writer": "compaction", "rows": "0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,8 @@ class Appended:
     known: int
     #: Delta version that holds the rows; unchanged when there were none.
     version: int | None
+    #: Ids of events whose earlier content the log held, or that were withdrawn; told by LogWriter.
+    corrected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Snapshot:
     #: None: the log does not exist yet.
     version: int | None
     files: tuple[str, ...]
-    #: Greatest log_pos, -1 when empty.
+    #: Greatest log_pos ever given out, -1 when empty.
     last_position: int
 
     def rows(self, con: duckdb.DuckDBPyConnection) -> Table:
@@ -84,17 +93,20 @@ class EventLog:
         """The newest version, or the version asked for."""
         if not self.exists():
             return Snapshot(None, (), -1)
-        table = DeltaTable(str(self._path), version=version)
-        actions = pa.table(table.get_add_actions(flatten=True))
-        positions = actions.column("max.log_pos").to_pylist() if actions.num_rows else []
-        return Snapshot(table.version(), tuple(table.file_uris()), max(positions, default=-1))
+        return snapshot_of(DeltaTable(str(self._path), version=version))
 
-    def append(self, con: duckdb.DuckDBPyConnection, events: duckdb.DuckDBPyRelation) -> Appended:
+    def append(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        events: duckdb.DuckDBPyRelation,
+        *,
+        writer: str = "import",
+    ) -> Appended:
         """Append the events (EVENTS schema, in order) that the log does not hold yet.
 
         All or nothing, in one Delta commit. A row is known when the log, or an earlier row of
         `events`, says the same under the same event_id. What does not fit in the connection's
-        memory limit is spilled.
+        memory limit is spilled. The commit says who the `writer` is.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self._path}.lock"):
@@ -109,7 +121,8 @@ class EventLog:
             if fresh:
                 # In the order of log_pos: neighbours in time share files and row groups.
                 query = _POSITION_SQL.format(base=before.last_position)
-                version = commit_files(self._path, write_files(con, query, self._path))
+                written = write_files(con, query, self._path)
+                version = commit_files(self._path, written, writer=writer)
             con.execute(_CLEAN_SQL)
         return Appended(rows=fresh, known=total - fresh, version=version)
 
@@ -121,8 +134,9 @@ class EventLog:
         if not self.exists():
             return 0
         with FileLock(f"{self._path}.lock"):
+            ensure_properties(DeltaTable(str(self._path)))
             table = DeltaTable(str(self._path))
-            table.optimize.compact()
+            table.optimize.compact(commit_properties=CommitProperties(_COMPACTION))
             table.vacuum(
                 retention_hours=int(keep.total_seconds() // 3600),
                 dry_run=False,
@@ -132,6 +146,16 @@ class EventLog:
             )
             table.create_checkpoint()
             return len(DeltaTable(str(self._path)).file_uris())
+
+
+def snapshot_of(table: DeltaTable) -> Snapshot:
+    """The version that a table object holds."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    positions = actions.column("max.log_pos").to_pylist() if actions.num_rows else []
+    # What erasure took away leaves no position to be given out again.
+    given_out = table.transaction_version(POSITION_APP)
+    positions.append(-1 if given_out is None else given_out)
+    return Snapshot(table.version(), tuple(table.file_uris()), max(positions))
 
 
 def _create_held(con: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> None:
@@ -164,18 +188,19 @@ def _hash_term(name: str) -> str:
 
 
 # Lengths keep neighbours apart, and a null differs from an empty text.
-_CONTENT_SQL: Final = "md5(concat({}))".format(
+CONTENT_SQL: Final = "md5(concat({}))".format(
     ", ".join(
         f"coalesce(length({term}) || ':' || {term}, '-:')"
         for term in map(_hash_term, CONTENT_FIELDS)
     )
 )
+"""Hash of what a row says, in DuckDB; `log_content.content_hash` is its twin in Python."""
 
 # The rows are held once; which of them are new is found on two narrow columns.
 _STAGE_SQL: Final = f"""
 CREATE OR REPLACE TEMP TABLE hashed AS
   SELECT {", ".join(EVENTS.names)},
-         {_CONTENT_SQL} AS content_hash,
+         {CONTENT_SQL} AS content_hash,
          strftime(event_time, '%Y-%m') AS event_month,
          row_number() OVER () AS ordinal
   FROM incoming;
