@@ -137,6 +137,17 @@ def read_command(layout: Layout, customer_ids: Sequence[str]) -> bytes:
     return b"".join(head + wire.bulk(key) for key in layout.keys(customer_ids))
 
 
+def exchange(client: redis.Redis, buffer: bytes, replies: int) -> list[Any]:
+    """Send commands as they are and return their replies.
+
+    Raises:
+        redis.RedisError: the connection broke or Redis refused; some may have been carried out.
+    """
+    with _borrowed(client) as connection:
+        connection.send_packed_command([buffer], check_health=False)
+        return _replies(connection, replies)
+
+
 @contextmanager
 def _borrowed(client: redis.Redis) -> Iterator[_Connection]:
     """A connection of the client's pool; closed when anything fails, as replies may be left."""

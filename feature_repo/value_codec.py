@@ -31,16 +31,20 @@ _NANOS_TAG: Final = 0x10
 
 def timestamp(known_at: datetime) -> bytes:
     """The value of a view's knowledge time."""
-    micros = (known_at - _EPOCH) // timedelta(microseconds=1)
-    whole, rest = divmod(micros, 1_000_000)
+    return micros((known_at - _EPOCH) // timedelta(microseconds=1))
+
+
+def micros(known_at_us: int) -> bytes:
+    """As `timestamp`, of a time in microseconds since the Unix epoch."""
+    whole, rest = divmod(known_at_us, 1_000_000)
     parts = ((_SECONDS_TAG, whole), (_NANOS_TAG, rest * 1_000))
     return b"".join(bytes([tag]) + wire.varint(value) for tag, value in parts if value)
 
 
 def times(column: pa.ChunkedArray) -> wire.Column:
     """Timestamp protos: seconds and, below them, nanoseconds, each left out when zero."""
-    micros = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
-    whole, rest = np.divmod(micros, 1_000_000)
+    instants = pc.cast(column, pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    whole, rest = np.divmod(instants, 1_000_000)
     data, mask = [], []
     for tag, value in ((_SECONDS_TAG, whole), (_NANOS_TAG, rest * 1000)):
         digits, shown = wire.varints(value)

@@ -14,17 +14,23 @@ from infra.commands import (
     features_build,
     features_load,
     importing,
+    ingest,
     keys_add,
     keys_list,
     keys_revoke,
     log_compact,
+    machines_sweep,
     models_list,
     models_promote,
+    queue_dead,
+    queue_replay,
+    queue_status,
     report_drift,
     serve,
     status,
     train,
     up,
+    worker,
 )
 from infra.quiet import quieten_libraries
 
@@ -57,6 +63,16 @@ def build_app() -> typer.Typer:
     models.command("list")(models_list.command)
     models.command("promote")(models_promote.command)
     app.add_typer(models, name="models")
+    app.command("ingest")(ingest.command)
+    app.command("worker")(worker.command)
+    queue = _group("The queue between ingestion and its consumers.")
+    queue.command("status")(queue_status.command)
+    queue.command("dead")(queue_dead.command)
+    queue.command("replay")(queue_replay.command)
+    app.add_typer(queue, name="queue")
+    machines = _group("Opens and clicks that no person made.")
+    machines.command("sweep")(machines_sweep.command)
+    app.add_typer(machines, name="machines")
     app.command("serve")(serve.command)
     keys = _group("API keys of the scoring API.")
     keys.command("add")(keys_add.command)

@@ -7,18 +7,21 @@ commit. So an import that is killed has changed nothing, and one that is repeate
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
-from feature_repo.errors import StoreUnavailable, UnusableInput
+from feature_repo.errors import UnusableInput
 from feature_repo.history import duck
 from feature_repo.history.log import Appended, EventLog
 from feature_repo.history.schema import EVENTS
 from feature_repo.ingest import outcome, staging
 from feature_repo.ingest.files import InputFile, Progress, inspect
+from feature_repo.ingest.identities import create_identities
 from feature_repo.ingest.known_at import KnownAt
 from feature_repo.ingest.mapping import Mapping
 from feature_repo.ingest.outcome import ImportSummary
@@ -39,39 +42,78 @@ def import_files(
     *,
     mapping: Mapping | None = None,
     known_at: KnownAt | None = None,
+    identities: Path | None = None,
     clock: Callable[[], datetime],
     progress: Progress = silent,
 ) -> ImportSummary:
     """Append the events of the files to the log in one commit, and set aside the bad rows.
 
     Without `mapping` the files are in the canonical form (docs/events.md). Without `known_at`
-    their rows must carry received_time.
+    their rows must carry received_time. `identities` is the installation's table from addresses
+    to customers, for mappings that have to do with addresses.
 
     Raises:
         UnusableInput: a file cannot be read as what it is; nothing was changed.
         ConfigError: nothing says when the rows were known.
         StoreUnavailable: memory or disk ran out; nothing was changed.
     """
-    inputs, copies = _without_copies([inspect(path, progress) for path in files])
     now = clock()
+    with staged(settings, files, mapping, known_at, now, progress, identities) as work:
+        bad = outcome.reasons(work.con, "bad")
+        written = outcome.write_quarantine(work.con, work.sources, work.scratch) if bad else None
+        progress("appending to the log", 0, None)
+        appended = EventLog(settings.log_path).append(work.con, good_events(work.con, work.plan))
+        quarantine = outcome.publish_quarantine(written, _quarantine_path(settings, work.inputs))
+        return _summary(work, appended, bad, quarantine)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """Files read into work tables (`ingest/staging.py`) that last as long as the connection."""
+
+    con: duckdb.DuckDBPyConnection
+    scratch: Path
+    inputs: Sequence[InputFile]
+    sources: Sequence[Source]
+    plan: Plan
+    #: Columns of the files that nothing uses.
+    ignored: tuple[str, ...]
+    #: Files left out because they are copies of others.
+    copies: tuple[str, ...]
+
+
+@contextmanager
+def staged(
+    settings: Settings,
+    files: Sequence[Path],
+    mapping: Mapping | None,
+    known_at: KnownAt | None,
+    now: datetime,
+    progress: Progress,
+    identities: Path | None = None,
+) -> Iterator[Staged]:
+    """The rows of the files as candidates for the log, with views of what became of the others.
+
+    Raises:
+        UnusableInput: a file cannot be read as what it is.
+        ConfigError: nothing says when the rows were known.
+        StoreUnavailable: memory or disk ran out.
+    """
+    inputs, copies = _without_copies([inspect(path, progress) for path in files])
     with scratch_folder(settings, "import") as scratch, duck.connect(settings) as con:
-        try:
-            sources, plan, ignored = _stage(con, inputs, mapping, known_at, now, progress)
-            outcome.create_outcome(con, plan)
-            outcome.refuse_hopeless(con, sources)
-            bad = outcome.reasons(con, "bad")
-            written = outcome.write_quarantine(con, sources, scratch) if bad else None
-            progress("appending to the log", 0, None)
-            appended = _append(con, settings, plan)
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as exc:
-            message = (
-                f"The import ran out of memory or disk; nothing was imported ({exc}). Free space "
-                f"under {settings.scratch_path}, or raise FORESEND_DUCKDB_MEMORY_LIMIT "
-                f"(now {settings.duckdb_memory_limit})."
-            )
-            raise StoreUnavailable(message) from exc
-        quarantine = outcome.publish_quarantine(written, _quarantine_path(settings, inputs))
-        return _summary(con, sources, appended, bad, quarantine, ignored, copies)
+        create_identities(con, identities)
+        sources, plan, ignored = _stage(con, inputs, mapping, known_at, now, progress)
+        outcome.create_outcome(con, plan)
+        outcome.refuse_hopeless(con, sources)
+        yield Staged(
+            con=con,
+            scratch=scratch,
+            inputs=inputs,
+            sources=sources,
+            plan=plan,
+            ignored=ignored,
+            copies=copies,
+        )
 
 
 def _without_copies(inputs: Sequence[InputFile]) -> tuple[list[InputFile], tuple[str, ...]]:
@@ -107,7 +149,8 @@ def _stage(
     return sources, plans[0], tuple(ignored)
 
 
-def _append(con: duckdb.DuckDBPyConnection, settings: Settings, plan: Plan) -> Appended:
+def good_events(con: duckdb.DuckDBPyConnection, plan: Plan) -> duckdb.DuckDBPyRelation:
+    """The candidates that are events, with the EVENTS schema, in the order of the files."""
     order = "ORDER BY row_key" if plan.group_by else ""
     good = f"problem IS NULL AND skipped IS NULL {order}"
     columns = ", ".join(
@@ -116,9 +159,7 @@ def _append(con: duckdb.DuckDBPyConnection, settings: Settings, plan: Plan) -> A
         else name
         for name in EVENTS.names
     )
-    return EventLog(settings.log_path).append(
-        con, con.sql(f"SELECT {columns} FROM candidates WHERE {good}")
-    )
+    return con.sql(f"SELECT {columns} FROM candidates WHERE {good}")
 
 
 def _quarantine_path(settings: Settings, inputs: Sequence[InputFile]) -> Path:
@@ -128,14 +169,9 @@ def _quarantine_path(settings: Settings, inputs: Sequence[InputFile]) -> Path:
 
 
 def _summary(
-    con: duckdb.DuckDBPyConnection,
-    sources: Sequence[Source],
-    appended: Appended,
-    bad: dict[str, int],
-    quarantine: Path | None,
-    ignored: tuple[str, ...],
-    copies: tuple[str, ...],
+    work: Staged, appended: Appended, bad: dict[str, int], quarantine: Path | None
 ) -> ImportSummary:
+    con, sources = work.con, work.sources
     good = "FROM candidates WHERE problem IS NULL AND skipped IS NULL"
     customers, first, last = con.execute(
         f"SELECT count(DISTINCT customer_id), min(event_time), max(event_time) {good}"
@@ -154,6 +190,6 @@ def _summary(
         last_event=last,
         version=appended.version,
         quarantine=quarantine,
-        ignored=ignored,
-        copies=copies,
+        ignored=work.ignored,
+        copies=work.copies,
     )

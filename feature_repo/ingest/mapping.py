@@ -15,7 +15,18 @@ from feature_repo.ingest.conversion import STRICT, ColumnType
 from feature_repo.ingest.operations import Operation
 from feature_repo.ingest.terms import Cell, Condition
 
-SHIPPED: Final = ("online_retail",)
+SHIPPED: Final = (
+    "iterable",
+    "klaviyo",
+    "mailchimp",
+    "mailchimp_unsubscribes",
+    "mautic_clicks",
+    "mautic_opens",
+    "mautic_sends",
+    "mautic_unsubscribes",
+    "online_retail",
+    "sendgrid",
+)
 """Mappings that `--mapping NAME` finds without a path."""
 
 REQUIRED: Final = ("type", "customer_id", "event_time")

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, Discriminator, Field, Tag
 
 from feature_repo.event import MICROS
+from feature_repo.ingest.cell_operations import Before, EmailId, JsonKey
 from feature_repo.ingest.literals import text
 from feature_repo.ingest.terms import Column, Condition, Constant, Product, Scope, Term
 
@@ -127,6 +128,27 @@ class Concat(_Compound):
         return "(" + " || ".join(f"{part.sql(scope)}::VARCHAR" for part in self.concat) + ")"
 
 
+class Digest(_Compound):
+    """32 hex digits of the parts as `event.deterministic_id` makes them; parts may be missing."""
+
+    digest: tuple[Operation, ...] = Field(min_length=1)
+
+    def parts(self) -> tuple[Term, ...]:
+        """See _Compound."""
+        return self.digest
+
+    def sql(self, scope: Scope) -> str:
+        """See Term. Times count as microseconds since 1970."""
+        lengths = []
+        for part in self.digest:
+            value = part.sql(scope)
+            shown = f"epoch_us({value})" if part.kind(scope) == "time" else value
+            lengths.append(
+                f"coalesce(length(({shown})::VARCHAR) || ':' || ({shown})::VARCHAR, '-:')"
+            )
+        return f"left(sha256({' || '.join(lengths)}), 32)"
+
+
 class FirstOf(_Compound):
     """The first part that is not missing."""
 
@@ -164,20 +186,23 @@ class Negate(_Compound):
 
 
 class Choose(_Compound):
-    """`then` when the condition holds, else `otherwise`."""
+    """`then` when the condition holds, else `otherwise`; without that, missing."""
 
     when: Condition
     then: Operation
-    otherwise: Operation
+    otherwise: Operation | None = None
 
     def parts(self) -> tuple[Term, ...]:
         """See _Compound."""
-        return (Column(column=self.when.column), self.then, self.otherwise)
+        rest = () if self.otherwise is None else (self.otherwise,)
+        return (Column(column=self.when.column), self.then, *rest)
 
     def sql(self, scope: Scope) -> str:
         """See Term."""
-        then, otherwise = self.then.sql(scope), self.otherwise.sql(scope)
-        return f"(CASE WHEN {self.when.sql(scope)} THEN {then} ELSE {otherwise} END)"
+        otherwise = "NULL" if self.otherwise is None else self.otherwise.sql(scope)
+        return (
+            f"(CASE WHEN {self.when.sql(scope)} THEN {self.then.sql(scope)} ELSE {otherwise} END)"
+        )
 
     def kind(self, scope: Scope) -> str:
         """See Term."""
@@ -186,7 +211,7 @@ class Choose(_Compound):
 
 _KEYS: Final = (
     "column", "constant", "product", "sum", "min", "first",
-    "lookup", "concat", "first_of", "negate", "when",
+    "lookup", "concat", "digest", "first_of", "negate", "when", "email_id", "json_in", "before",
 )  # fmt: skip
 
 
@@ -207,9 +232,13 @@ Operation = Annotated[
     | Annotated[First, Tag("first")]
     | Annotated[Lookup, Tag("lookup")]
     | Annotated[Concat, Tag("concat")]
+    | Annotated[Digest, Tag("digest")]
     | Annotated[FirstOf, Tag("first_of")]
     | Annotated[Negate, Tag("negate")]
-    | Annotated[Choose, Tag("when")],
+    | Annotated[Choose, Tag("when")]
+    | Annotated[EmailId, Tag("email_id")]
+    | Annotated[JsonKey, Tag("json_in")]
+    | Annotated[Before, Tag("before")],
     Discriminator(
         _which,
         custom_error_type="operation",
@@ -218,5 +247,5 @@ Operation = Annotated[
 ]
 """Any one of them, told apart by its key."""
 
-for _model in (Concat, FirstOf, Negate, Choose):
+for _model in (Concat, Digest, FirstOf, Negate, Choose):
     _model.model_rebuild()

@@ -15,7 +15,8 @@ def command(
     mapping: Annotated[
         str | None,
         typer.Option(
-            help="Translate a foreign table: a YAML file, or a shipped name (online_retail)."
+            help="Translate a foreign table: a YAML file, or a shipped name (online_retail, "
+            "mailchimp, klaviyo, iterable, sendgrid ...; docs/exports.md)."
         ),
     ] = None,
     known_at: Annotated[
@@ -40,6 +41,7 @@ def command(
     from feature_repo.ingest.importer import import_files
     from feature_repo.ingest.known_at import parse_known_at
     from feature_repo.ingest.mapping import load_mapping
+    from feature_repo.ingest.settings import load_ingest_settings
     from feature_repo.settings import load_settings
     from infra.import_view import print_json, print_summary, progress_bar
 
@@ -52,6 +54,7 @@ def command(
             files,
             mapping=declared,
             known_at=knowledge,
+            identities=load_ingest_settings().identities,
             clock=lambda: datetime.now(UTC),
             progress=progress,
         )

@@ -1,0 +1,46 @@
+"""`foresend queue status`: how full the queue is, and how far each group is behind."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the queue's fullness, each group's backlog, and the number of dead letters."""
+    import json
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from feature_repo.settings import load_settings
+    from feature_repo.stream.port import GROUPS
+    from feature_repo.stream.queue import open_queue
+
+    settings = load_settings()
+    queue = open_queue(settings)
+    try:
+        groups = {group: queue.backlog(group) for group in GROUPS}
+        fullness, dead = queue.fullness(), len(queue.dead(limit=1_000))
+    finally:
+        queue.close()
+    if as_json:
+        told = {
+            "queue": settings.queue,
+            "fullness": fullness,
+            "groups": {group: asdict(backlog) for group, backlog in groups.items()},
+            "dead_letters": dead,
+        }
+        typer.echo(json.dumps(told))
+        return
+    table = Table("group", "messages behind", "of these handed out", "oldest")
+    for group, backlog in groups.items():
+        age = f"{backlog.oldest_age_s:.1f} s"
+        table.add_row(group, f"{backlog.messages:,}", f"{backlog.pending:,}", age)
+    Console().print(table)
+    many = "1,000 or more" if dead == 1_000 else str(dead)
+    typer.echo(f"The queue ({settings.queue}) is {fullness:.0%} full. Dead letters: {many}.")

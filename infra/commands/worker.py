@@ -1,0 +1,81 @@
+"""`foresend worker ROLE`: one worker of the event stream, in the foreground."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    ARCHIVE = "archive"  #: appends events to the log
+    ONLINE = "online"  #: folds events into the online store
+    RECOMPUTE = "recompute"  #: computes customers anew that cannot be folded
+
+
+def command(
+    role: Annotated[Role, typer.Argument(help="archive, online or recompute.")],
+    metrics_port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0: none."),
+    ] = 0,
+    metrics_host: Annotated[str, typer.Option(help="Address of that port.")] = "127.0.0.1",
+) -> None:
+    """Work until Ctrl-C or SIGTERM; the batch in hand is finished first.
+
+    Any number may run, on any machines; one of `archive` and one of `recompute` are enough.
+    """
+    import os
+
+    # Feast sets it in every process that imports it; with it Prometheus' client writes files.
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+
+    from datetime import UTC, datetime
+
+    from feature_repo import addresses, online
+    from feature_repo.logs import configure_logs
+    from feature_repo.settings import load_settings
+    from feature_repo.stream.worker_process import serve_group, serve_rounds
+
+    configure_logs()
+    settings = load_settings()
+
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    client = online.connect(addresses.redis_url(settings))
+    try:
+        if role is Role.ARCHIVE:
+            from feature_repo.stream.archive_handler import ArchiveHandler
+
+            serve_group(
+                settings,
+                role,
+                lambda: ArchiveHandler(settings, client, clock),
+                metrics_port=metrics_port,
+                host=metrics_host,
+            )
+        elif role is Role.ONLINE:
+            from feature_repo.stream.online_handler import OnlineHandler
+
+            serve_group(
+                settings,
+                role,
+                lambda: OnlineHandler(settings, client, clock),
+                metrics_port=metrics_port,
+                host=metrics_host,
+            )
+        else:
+            from feature_repo.stream.recompute import Recompute
+
+            serve_rounds(
+                role,
+                lambda: Recompute(settings, client, clock).run_once,
+                metrics_port=metrics_port,
+                host=metrics_host,
+            )
+    finally:
+        client.close()
