@@ -26,6 +26,9 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Columns of each stored view."""
 
+STREAMED_VIEWS: Final = (ACTIVITY, CUSTOMER_PROFILE)
+"""Views that the stream keeps up to the last event; the others change at midnights."""
+
 TEXT_FEATURES: Final = naming.PROFILE_TEXT
 """Columns that hold text; every other one is Float64."""
 

@@ -18,18 +18,24 @@ ZERO: Final[Sum] = (0, 0)
 
 _DAY_US: Final = 86_400_000_000
 _TERM_BITS: Final = 52
+_TERM_SCALE: Final = 2.0**_TERM_BITS
 _READ_BITS: Final = 64
+_READ_SCALE: Final = 2.0**-_READ_BITS
 
 
-def power(time_us: int, half_life_days: int) -> Sum:
-    """`2^(t/h)` for a time in microseconds since the Unix epoch, rounded.
+def power(time_us: int, period_us: int) -> Sum:
+    """`2^(t/h)` for a time since the Unix epoch and a half-life in microseconds, rounded.
 
-    >>> power(7 * 86_400_000_000, 7) == (2**52, -51)
+    >>> power(3 * period(7), period(7)) == (2**52, 3 - 52)
     True
     """
-    period = half_life_days * _DAY_US
-    whole, rest = divmod(time_us, period)
-    return int(math.ldexp(math.exp2(rest / period), _TERM_BITS)), whole - _TERM_BITS
+    whole, rest = divmod(time_us, period_us)
+    return int(math.exp2(rest / period_us) * _TERM_SCALE), whole - _TERM_BITS
+
+
+def period(half_life_days: int) -> int:
+    """A half-life in microseconds."""
+    return half_life_days * _DAY_US
 
 
 def add(one: Sum, other: Sum) -> Sum:
@@ -38,14 +44,14 @@ def add(one: Sum, other: Sum) -> Sum:
     >>> add((3, 0), (1, -1))
     (7, -1)
     """
-    if not one[0]:
+    mantissa, exponent = one
+    if not mantissa:
         return other
-    if not other[0]:
-        return one
-    shift = one[1] - other[1]
+    added, lowest = other
+    shift = exponent - lowest
     if shift >= 0:
-        return (one[0] << shift) + other[0], other[1]
-    return one[0] + (other[0] << -shift), one[1]
+        return (mantissa << shift) + added, lowest
+    return mantissa + (added << -shift), exponent
 
 
 def canonical(value: Sum) -> Sum:
@@ -70,10 +76,9 @@ def log2(value: Sum, unit: int = 1) -> float:
     mantissa, exponent = value
     if not mantissa:
         return -math.inf
-    bits = mantissa.bit_length()
-    above = bits - _READ_BITS
+    above = mantissa.bit_length() - _READ_BITS
     read = mantissa >> above if above > 0 else mantissa << -above
-    return exponent + bits + math.log2(math.ldexp(read, -_READ_BITS) / unit)
+    return exponent + above + _READ_BITS + math.log2(read * _READ_SCALE / unit)
 
 
 def from_log2(value: float, unit: int = 1) -> Sum:
@@ -85,7 +90,7 @@ def from_log2(value: float, unit: int = 1) -> Sum:
     if not math.isfinite(value):
         return ZERO
     whole = math.floor(value)
-    mantissa = int(math.ldexp(math.exp2(value - whole), _TERM_BITS))
+    mantissa = int(math.exp2(value - whole) * _TERM_SCALE)
     return mantissa * unit, whole - _TERM_BITS
 
 

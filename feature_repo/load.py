@@ -1,5 +1,8 @@
 """Fill the online store: of each customer and view, the newest row known at a time.
 
+Customers with a state of the stream keep their `activity` and `customer_profile`: the stream knows
+more than any table. Only their daily windows, which the stream does not keep, are written.
+
 A load ends with a note in Redis itself that says how far the store is complete. The note is what
 the next load starts from, so a Redis that lost its data gets everything again, and a load that
 broke off leaves the note of the last complete one.
@@ -10,8 +13,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import duckdb
@@ -19,13 +23,14 @@ import pyarrow as pa
 import redis
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from feature_repo import contract, online, point_in_time
-from feature_repo.errors import NotReady
+from feature_repo.errors import NotReady, StoreUnavailable
 from feature_repo.history import duck, feature_table
 from feature_repo.online_codec import all_columns
 from feature_repo.settings import Settings
+from feature_repo.stream.online_load import Streamed, is_empty
 from feature_repo.sweep import sweep, written
 
 Progress = Callable[[str, int], None]
@@ -69,6 +74,7 @@ def load(
     as_of: datetime,
     full: bool = False,
     progress: Progress = lambda view, rows: None,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Loaded:
     """Write the newest row with `event_timestamp <= as_of` of every customer and view.
 
@@ -81,24 +87,22 @@ def load(
     """
     started = time.perf_counter()
     sources = [_source(settings, view) for view in contract.VIEWS]
-    settings.state_path.mkdir(parents=True, exist_ok=True)
-    with (
-        FileLock(settings.state_path / "load.lock"),
-        duck.connect(settings) as con,
-        online.answers(),
-    ):
+    with only_load(settings), duck.connect(settings) as con, online.answers():
         note = None if full else online.read_loaded(client, settings.project)
         since = {s.view: _since(con, s, note, as_of) for s in sources}
         whole = any(start is None for start in since.values())
         layout = all_columns(settings.project)
-        was_empty = not client.dbsize()
+        was_empty = is_empty(client, layout)
+        streamed = Streamed(settings, client, layout, clock)
+        streamed.begin()
         starts = dict.fromkeys(since) if whole else since
-        news = _news(con, sources, starts, as_of, progress)
+        news = streamed.without(_news(con, sources, starts, as_of, progress))
         rows = online.OnlineWriter(client, layout, sparse=was_empty).write_all(news)
         removed = sweep(con, client, layout) if whole and not was_empty else 0
         through = min([as_of, *(s.through for s in sources if s.through is not None)])
         note_key = online.loaded_key(settings.project)
         client.set(note_key, _note(sources, through, as_of))
+        streamed.end(con)
         customers = _customers(con)
     return Loaded(
         customers=customers,
@@ -108,6 +112,26 @@ def load(
         full=whole,
         removed=removed,
     )
+
+
+@contextmanager
+def only_load(settings: Settings, wait_s: float = -1) -> Iterator[None]:
+    """Nobody else of this installation loads meanwhile; waits for ever if `wait_s` is negative.
+
+    Raises:
+        StoreUnavailable: somebody else is loading still.
+    """
+    settings.state_path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(settings.state_path / "load.lock", timeout=wait_s)
+    try:
+        lock.acquire()
+    except Timeout as exc:
+        message = f"Another load of {settings.home} is running; wait for it to end."
+        raise StoreUnavailable(message) from exc
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _source(settings: Settings, view: str) -> Source:

@@ -30,6 +30,9 @@ Mask = npt.NDArray[np.bool_]
 
 HSET: Final = (b"HSET",)
 
+STREAM_FIELD: Final = b"_stream"
+"""Field of a customer's hash with the state that the stream folds into; no feature."""
+
 _STRING_TYPE: Final = struct.pack("<I", 2)
 # A field of 4 bytes and a double of 9, each as a bulk string; an empty one is 9 bytes shorter.
 _PAIR: Final = b"$4\r\n....\r\n$9\r\n\x29........\r\n"

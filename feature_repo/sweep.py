@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final
 
@@ -10,7 +10,8 @@ import duckdb
 import pyarrow as pa
 import redis
 
-from feature_repo.online_codec import Layout, feature_field, time_field
+from feature_repo.contract import STREAMED_VIEWS
+from feature_repo.online_codec import STREAM_FIELD, Layout, feature_field, time_field
 
 _CHUNK: Final = 5_000
 
@@ -23,7 +24,8 @@ def written(view: str) -> str:
 def sweep(con: duckdb.DuckDBPyConnection, client: redis.Redis, layout: Layout) -> int:
     """Delete the rows of customers that are not in the `written` table of a view.
 
-    A hash of which nothing else remains disappears with them. Returns the number of customers
+    Who has a state of the stream loses daily windows only: the rest is the stream's. A hash of
+    which nothing else remains disappears with its rows. Returns the number of customers
     that lost a row. The keyspace is scanned once, other projects' keys are left alone.
     """
     fields = {
@@ -35,7 +37,13 @@ def sweep(con: duckdb.DuckDBPyConnection, client: redis.Redis, layout: Layout) -
     for chunk in _chunks(iter(keys)):
         held = {customer: key for key in chunk if (customer := layout.customer_of(key)) is not None}
         absent = {view: _not_written(con, view, [*held]) for view in layout.views}
-        asked = [(view, customer) for view, gone in absent.items() for customer in gone]
+        streamed = _streamed(client, held, absent)
+        asked = [
+            (view, customer)
+            for view, gone in absent.items()
+            for customer in gone
+            if view not in STREAMED_VIEWS or customer not in streamed
+        ]
         with client.pipeline(transaction=False) as pipe:
             for view, customer in asked:
                 # redis-py's types want text where it sends bytes as they are.
@@ -43,6 +51,17 @@ def sweep(con: duckdb.DuckDBPyConnection, client: redis.Redis, layout: Layout) -
             removed = pipe.execute()
         touched += len({c for (_, c), count in zip(asked, removed, strict=True) if count})
     return touched
+
+
+def _streamed(
+    client: redis.Redis, held: Mapping[str, bytes], absent: Mapping[str, list[str]]
+) -> set[str]:
+    """Those that would lose a row of the stream's views, but have a state of the stream."""
+    asked = sorted({customer for view in STREAMED_VIEWS for customer in absent.get(view, ())})
+    with client.pipeline(transaction=False) as pipe:
+        for customer in asked:
+            pipe.hexists(held[customer], STREAM_FIELD)  # type: ignore[arg-type] # bytes as they are
+        return {c for c, has in zip(asked, pipe.execute(), strict=True) if has}
 
 
 def glob_prefix(prefix: bytes) -> bytes:

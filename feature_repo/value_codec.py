@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -34,6 +35,7 @@ def timestamp(known_at: datetime) -> bytes:
     return micros((known_at - _EPOCH) // timedelta(microseconds=1))
 
 
+@lru_cache(maxsize=4_096)
 def micros(known_at_us: int) -> bytes:
     """As `timestamp`, of a time in microseconds since the Unix epoch."""
     whole, rest = divmod(known_at_us, 1_000_000)

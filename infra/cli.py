@@ -10,7 +10,11 @@ import typer
 
 from feature_repo.errors import ForesendError
 from infra.commands import (
+    backfill,
     demo,
+    drift_observations,
+    erase,
+    erase_verify,
     features_build,
     features_load,
     importing,
@@ -22,11 +26,17 @@ from infra.commands import (
     machines_sweep,
     models_list,
     models_promote,
+    quarantine_accept,
+    quarantine_list,
+    quarantine_replay,
+    quarantine_show,
+    quarantine_suggest,
     queue_dead,
     queue_replay,
     queue_status,
     report_drift,
     serve,
+    simulate,
     status,
     train,
     up,
@@ -54,6 +64,7 @@ def build_app() -> typer.Typer:
     app.command("status")(status.command)
     app.command("demo")(demo.command)
     app.command("import")(importing.command)
+    app.command("backfill")(backfill.command)
     features = _group("Build the feature tables and load the online store.")
     features.command("build")(features_build.command)
     features.command("load")(features_load.command)
@@ -65,6 +76,15 @@ def build_app() -> typer.Typer:
     app.add_typer(models, name="models")
     app.command("ingest")(ingest.command)
     app.command("worker")(worker.command)
+    app.command("simulate")(simulate.command)
+    quarantine = _group("Events that did not fit, and what changed in foreign formats.")
+    quarantine.command("list")(quarantine_list.command)
+    quarantine.command("show")(quarantine_show.command)
+    quarantine.command("suggest")(quarantine_suggest.command)
+    quarantine.command("accept")(quarantine_accept.command)
+    quarantine.command("replay")(quarantine_replay.command)
+    quarantine.command("observations")(drift_observations.command)
+    app.add_typer(quarantine, name="quarantine")
     queue = _group("The queue between ingestion and its consumers.")
     queue.command("status")(queue_status.command)
     queue.command("dead")(queue_dead.command)
@@ -82,6 +102,8 @@ def build_app() -> typer.Typer:
     report = _group("Reports for people and for exit codes.")
     report.command("drift")(report_drift.command)
     app.add_typer(report, name="report")
+    app.command("erase")(erase.command)
+    app.command("erase-verify")(erase_verify.command)
     log = _group("Care for the event log.")
     log.command("compact")(log_compact.command)
     app.add_typer(log, name="log")

@@ -19,7 +19,6 @@ from feature_repo.history.build import BuildResult, build
 from feature_repo.history.log import EventLog
 from feature_repo.history.log_catch_up import Progress
 from feature_repo.history.log_writer import BACKFILL, silent
-from feature_repo.history.schema import EVENTS
 from feature_repo.ingest.known_at import KnownFrom
 from feature_repo.settings import Settings
 
@@ -101,9 +100,8 @@ def _append(
 ) -> int:
     """Append `changes` as known from `now` on; `declared`: new events from when the source says."""
     known = "received_time" if declared else "$now"
-    columns = ", ".join(EVENTS.names)
     stamped = (
-        f"SELECT {columns} REPLACE ("
+        "SELECT * EXCLUDE (kind, place) REPLACE ("
         f"CASE kind WHEN 'new' THEN {known} ELSE $now END::TIMESTAMPTZ AS received_time, "
         "kind = 'new' AND backfilled AS backfilled) "
     )

@@ -92,7 +92,7 @@ class RawSource:
                 events: list[Event] = []
                 seen = 0
                 for record in _between(store, self.since, until):
-                    for found in _parsed(record, self.ingest, catalog):
+                    for found in parse_record(record, self.ingest, catalog):
                         if isinstance(found, Event):
                             events.append(found)
                         elif found.payload != ERASED:
@@ -155,7 +155,7 @@ def _between(store: RawStore, since: datetime | None, until: datetime) -> Iterat
             yield record
 
 
-def _parsed(
+def parse_record(
     record: RawRecord, ingest: IngestSettings, catalog: Catalog
 ) -> Sequence[Event | Rejected]:
     """The events of a record; a body that cannot be read is one rejected event."""

@@ -79,7 +79,7 @@ def build(
         NotReady: the log is empty.
         StoreUnavailable: another build of this installation is running.
     """
-    with _only_build(settings):
+    with only_build(settings):
         snapshot = EventLog(settings.log_path).snapshot()
         if snapshot.last_position < 0:
             message = (
@@ -135,9 +135,14 @@ def _table_result(table: FeatureTable) -> TableResult:
 
 
 @contextmanager
-def _only_build(settings: Settings) -> Iterator[None]:
+def only_build(settings: Settings, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Keep builds away, after waiting for one that is under way.
+
+    Raises:
+        StoreUnavailable: it still is after `wait_s`.
+    """
     settings.state_path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.state_path / "build.lock", timeout=0)
+    lock = FileLock(settings.state_path / "build.lock", timeout=wait_s)
     try:
         lock.acquire()
     except Timeout as exc:

@@ -19,7 +19,7 @@ from feature_repo.history.feature_table import Absorbed, FeatureTable, TableStat
 from feature_repo.history.log import Snapshot
 from feature_repo.settings import Settings
 
-TABLES_VERSION: Final = 1
+TABLES_VERSION: Final = 2
 """Raised when the same log gives other rows than before, beside `activity.KERNEL_VERSION`."""
 
 

@@ -191,11 +191,11 @@ class FeatureTable:
             commit_properties=properties,
         )
 
-    def vacuum(self) -> None:
+    def vacuum(self, *, keep_hours: int = _KEEP_HOURS) -> None:
         """Delete files that no version of the last month needs, those of killed builds too."""
         if self._exists():
             self._delta().vacuum(
-                retention_hours=_KEEP_HOURS,
+                retention_hours=keep_hours,
                 dry_run=False,
                 enforce_retention_duration=False,
                 full=True,

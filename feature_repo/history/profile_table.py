@@ -1,8 +1,9 @@
 """Rows of the `customer_profile` view: what the newest events say a customer is.
 
-A value is taken from the event that happened last, by (event_time, log_pos), among those that are
-alive and state one. `is_subscribed` is what the newest subscription event says, 1.0 without one.
-A customer's first row is at the moment we first heard of it, whatever that told us.
+A value is taken from the event that happened last, by (event_time, event_key), among those that
+are alive and state one: not from the one that came last, so order of arrival decides nothing.
+`is_subscribed` is what the newest subscription event says, 1.0 without one. A customer's first row
+is at the moment we first heard of it, whatever that told us.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ def _facts(alive: Table) -> Table:
                 "known_from",
                 "known_to",
                 "log_pos",
+                "event_key",
                 "time_us",
                 name=ibis.literal(name),
                 value=_stated(alive, name),
@@ -130,7 +132,9 @@ def _changes(facts: Table) -> Table:
 def _turns(facts: Table) -> Table:
     """Moments at which the newest stated value became another one, or went away (null)."""
     keys = ("customer_id", "name")
-    by_event = ibis.window(group_by=list(keys), order_by=[facts.time_us, facts.log_pos])
+    # Of one event, one version is alive at a time: log_pos only makes the number a fixed one.
+    order_by = [facts.time_us, facts.event_key, facts.log_pos]
+    by_event = ibis.window(group_by=list(keys), order_by=order_by)
     ranked = facts.mutate(rank=ibis.row_number().over(by_event))
     added = expand(ranked, keys)
     so_far = ibis.cumulative_window(

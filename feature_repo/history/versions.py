@@ -27,6 +27,10 @@ ALWAYS: Final = 0
 BUCKETS: Final = tuple("0123456789abcdef")
 """Partitions of the feature tables: the first hexadecimal digit of md5(customer_id)."""
 
+EVENT_KEY_DIGITS: Final = 12
+"""Hexadecimal digits of md5(event_id) by which events of equal time are ordered, here and online;
+so many DuckDB holds without a pointer."""
+
 _SOURCE: Final = (
     "event_id",
     "customer_id",
@@ -79,6 +83,7 @@ def _measured(alive: Table) -> Table:
         "type",
         *naming.PROFILE_TEXT,
         "utc_offset_minutes",
+        event_key=md5(alive.event_id).substr(0, EVENT_KEY_DIGITS),
         bucket=bucket_of(alive.customer_id),
         kind=_kind_code(alive),
         time_us=epoch_us(alive.event_time),

@@ -13,6 +13,7 @@ import orjson
 import structlog
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from feature_repo.api_keys import KeyFile
 from feature_repo.ingest.admission import Admission
@@ -51,12 +52,26 @@ class IngestPorts:
     close: Callable[[], None]
 
 
+class IngestApp(FastAPI):
+    """The framework's application behind the edge."""
+
+    edge: Edge
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer deliveries in front of the framework, everything else in it."""
+        await self.edge(scope, receive, send)
+
+    async def inner(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What the framework answers."""
+        await super().__call__(scope, receive, send)
+
+
 def create_app(
     ports: IngestPorts, settings: IngestSettings, *, settled: Callable[[], None] = lambda: None
-) -> FastAPI:
+) -> IngestApp:
     """The application. `settled` is called once, when everything is up."""
     health = Health(ports.pressure, ports.mapper)
-    app = FastAPI(
+    app = IngestApp(
         title="Foresend ingest",
         version=VERSION,
         description=DESCRIPTION,
@@ -66,16 +81,18 @@ def create_app(
     app.state.health = health
     _add_operations(app, health, ports.metrics)
     _add_problems(app)
+    admission = Admission(ports.pressure, settings)
+    ports.metrics.in_flight.set_function(lambda: admission.requests)
     edge = EdgePorts(
         inbound=ports.inbound,
         store=ports.store,
-        admission=Admission(ports.pressure, settings),
+        admission=admission,
         keys=ports.keys,
         landed=ports.confirmations.landed,
         metrics=ports.metrics,
         clock=ports.clock,
     )
-    app.add_middleware(Edge, ports=edge, settings=settings)
+    app.edge = Edge(app.inner, ports=edge, settings=settings)
     document_api(app, ports.inbound.providers)
     return app
 
@@ -88,6 +105,7 @@ def _lifespan(
         ports.mapper.start()
         await asyncio.to_thread(ports.pressure.look)
         looking = asyncio.create_task(ports.pressure.run())
+        looking.add_done_callback(_report_end)
         settled()
         yield
         looking.cancel()
@@ -146,3 +164,9 @@ def _add_problems(app: FastAPI) -> None:
         )
 
     app.add_exception_handler(HTTPException, refused)
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A look that ends by itself is a mistake of ours; deliveries go on as it last said."""
+    if not task.cancelled() and task.exception() is not None:
+        log.error("pressure_not_seen_any_more", exc_info=task.exception())

@@ -1,4 +1,4 @@
-"""Operations that exports of e-mail services need: addresses to ids, JSON in a cell, parts of ids."""
+"""Operations that exports of e-mail services need: addresses to ids, JSON in a cell, parts."""
 
 from __future__ import annotations
 

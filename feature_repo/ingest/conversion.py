@@ -21,7 +21,7 @@ _NUMBER: Final = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?|[+-]?(?i:nan|inf|in
 _COMMA_NUMBER: Final = r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d*)?"
 _WHOLE: Final = r"[+-]?\d{1,18}(\.0*)?"
 _ISO_CLOCK: Final = r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?"
-_OFFSET: Final = r"(Z|[+-]\d{2}(:?\d{2})?)"
+_OFFSET: Final = r" ?(Z|UTC|[+-]\d{2}(:?\d{2})?)"
 _ISO: Final = _ISO_CLOCK + _OFFSET
 _DAY_OR_MONTH: Final = r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}.*"
 _EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
@@ -171,7 +171,10 @@ class TimeType(BaseModel):
         if self.format != "iso":
             parsed = f"try_strptime({trimmed}, {text(self.format)})"
             return f"{parsed}::TIMESTAMPTZ" if "%z" in self.format else self._in_zone(parsed)
-        with_offset = _when_matches(trimmed, _ISO, f"TRY_CAST({trimmed} AS TIMESTAMPTZ)")
+        # Some exports leave a space before the offset, which DuckDB does not read.
+        tight = f"regexp_replace({trimmed}, ' ?(Z|UTC|[+-][0-9:]+)$', '\\1')"
+        joined = f"replace({tight}, 'UTC', 'Z')"
+        with_offset = _when_matches(trimmed, _ISO, f"TRY_CAST({joined} AS TIMESTAMPTZ)")
         if self.zone is None:
             return with_offset
         naive = f"TRY_CAST({trimmed} AS TIMESTAMP)"

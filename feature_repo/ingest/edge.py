@@ -7,12 +7,13 @@ this; the application documents the route and answers everything else.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 import structlog
@@ -31,6 +32,7 @@ from feature_repo.ingest.problems import (
     NotAllowed,
     NotAuthentic,
     Refusal,
+    Unavailable,
 )
 from feature_repo.ingest.raw.record import RawRecord
 from feature_repo.ingest.raw.store import RawStore
@@ -47,6 +49,7 @@ GONE: Final = 499
 """In metrics only: the sender went away before its body was complete."""
 
 _ACCEPTED: Final = b'{"accepted":true}'
+_BODIES: Final = {"HEAD": b"", "GET": b'{"status":"ok"}'}
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _KEPT: Final = re.compile(r"content-type|user-agent|x-[a-z0-9-]+|[a-z0-9-]*(signature|timestamp)")
 _NEVER_KEPT: Final = re.compile(r"x-(forwarded|real)-.*|x-request-id|.*(key|token|secret|auth).*")
@@ -71,12 +74,13 @@ class EdgePorts:
 
 
 class Edge:
-    """ASGI middleware that answers `/ingest/...` itself and numbers every request."""
+    """ASGI application that answers `/ingest/...` itself and numbers what it passes on."""
 
     def __init__(self, app: ASGIApp, *, ports: EdgePorts, settings: IngestSettings) -> None:
         self._app = app
         self._ports = ports
         self._settings = settings
+        self.admission = ports.admission
         self._limits = BodyLimits(
             settings.max_body_bytes, settings.max_expansion, settings.body_timeout_s
         )
@@ -89,7 +93,7 @@ class Edge:
         headers = _headers(scope)
         request_id = headers.get(REQUEST_ID, "")
         if _GIVEN_ID.fullmatch(request_id) is None:
-            request_id = uuid.uuid4().hex
+            request_id = os.urandom(16).hex()
         if scope["path"].startswith(PATH):
             await self._deliver(scope, receive, send, headers, request_id)
             return
@@ -112,20 +116,22 @@ class Edge:
             status = await self._taken(scope["method"], provider, headers, receive)
         except Refusal as refusal:
             status = refusal.status
-            log.info(
-                "delivery_refused",
-                provider=provider,
-                status=status,
-                kind=refusal.kind,
-                request_id=request_id,
-            )
+            # Under pressure there are many, and what presses is logged once.
+            if status != Unavailable.status:
+                log.info(
+                    "delivery_refused",
+                    provider=provider,
+                    status=status,
+                    kind=refusal.kind,
+                    request_id=request_id,
+                )
             body = refusal.document(request_id)
             more = {**refusal.headers, "Content-Type": PROBLEM_JSON}
             await _answer(send, status, body, more, request_id)
         except SenderGone:
             status = GONE
         else:
-            body = b"" if scope["method"] == "HEAD" else _ACCEPTED
+            body = _BODIES.get(scope["method"], _ACCEPTED)
             await _answer(send, status, body, {"Content-Type": "application/json"}, request_id)
         self._ports.metrics.answered(provider, status, time.perf_counter() - started)
 
@@ -149,8 +155,7 @@ class Edge:
         encoding = check_encoding(headers.get("content-encoding", ""))
         ports.admission.check()
         ports.admission.requests += 1
-        ports.metrics.in_flight.inc()
-        arrived = _Arrived(ports)
+        arrived = _Arrived(ports.admission)
         try:
             announced = headers.get("content-length", "")
             body = await read_body(
@@ -163,7 +168,7 @@ class Edge:
         finally:
             ports.admission.requests -= 1
             ports.admission.bytes -= arrived.size
-            ports.metrics.in_flight.dec()
+            ports.metrics.received.inc(arrived.size)
 
     async def _land(
         self, provider: str, headers: Mapping[str, str], body: bytes, encoding: str
@@ -185,7 +190,7 @@ class Edge:
             body=body,
         )
         try:
-            await asyncio.wrap_future(self._ports.store.submit(record))
+            await self._ports.store.land(record)
         except StoreUnavailable as exc:
             log.error("delivery_not_durable", problem=str(exc))
             message = "The delivery could not be made durable; nothing of it was kept."
@@ -218,14 +223,13 @@ class Edge:
 class _Arrived:
     """Counts the bytes of one body, and of all."""
 
-    def __init__(self, ports: EdgePorts) -> None:
-        self._ports = ports
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
         self.size = 0
 
     def __call__(self, size: int) -> None:
         self.size += size
-        self._ports.admission.bytes += size
-        self._ports.metrics.received.inc(size)
+        self._admission.bytes += size
 
 
 def kept_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -237,11 +241,16 @@ def kept_headers(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     kept = []
     size = 0
     for name, value in headers.items():
-        if _KEPT.fullmatch(name) and not _NEVER_KEPT.fullmatch(name):
+        if _is_kept(name):
             size += len(name) + len(value)
             if size <= _MOST_HEADER_BYTES:
                 kept.append((name, value))
     return tuple(kept)
+
+
+@lru_cache(maxsize=256)
+def _is_kept(name: str) -> bool:
+    return _KEPT.fullmatch(name) is not None and _NEVER_KEPT.fullmatch(name) is None
 
 
 def _headers(scope: Scope) -> dict[str, str]:

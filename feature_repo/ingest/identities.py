@@ -11,7 +11,7 @@ import pyarrow as pa
 from feature_repo.ingest.cell_operations import CUSTOMER_OF
 from feature_repo.ingest.webhook.customers import identities
 
-_STAND_IN: Final = "'e:' || left(digest, 32)"
+_STAND_IN: Final = "'e:' || left(of_digest, 32)"
 
 
 def create_identities(con: duckdb.DuckDBPyConnection, path: Path | None) -> None:
@@ -21,7 +21,7 @@ def create_identities(con: duckdb.DuckDBPyConnection, path: Path | None) -> None
         StoreUnavailable: the table cannot be read; without it events would get other ids.
     """
     if path is None:
-        con.execute(f"CREATE TEMP MACRO {CUSTOMER_OF}(digest) AS {_STAND_IN}")
+        con.execute(f"CREATE TEMP MACRO {CUSTOMER_OF}(of_digest) AS {_STAND_IN}")
         return
     known = identities(path)
     table = pa.table({"digest": list(known), "customer_id": list(known.values())})
@@ -30,7 +30,7 @@ def create_identities(con: duckdb.DuckDBPyConnection, path: Path | None) -> None
     con.execute("CREATE TEMP TABLE identities AS SELECT * FROM known_identities")
     con.unregister("known_identities")
     con.execute(
-        f"CREATE TEMP MACRO {CUSTOMER_OF}(digest) AS coalesce("
-        "(SELECT nullif(i.customer_id, '') FROM identities i WHERE i.digest = digest), "
+        f"CREATE TEMP MACRO {CUSTOMER_OF}(of_digest) AS coalesce("
+        "(SELECT nullif(i.customer_id, '') FROM identities i WHERE i.digest = of_digest), "
         f"{_STAND_IN})"
     )

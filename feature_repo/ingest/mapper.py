@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Protocol, TypeVar
@@ -18,16 +18,14 @@ from typing import Final, Protocol, TypeVar
 import structlog
 
 from feature_repo.errors import StoreUnavailable
-from feature_repo.event import Event
-from feature_repo.ingest.inbound import MISTAKES, Inbound
+from feature_repo.ingest.batch import Batch
+from feature_repo.ingest.inbound import Inbound
 from feature_repo.ingest.metrics import MapperMetrics
 from feature_repo.ingest.outlet import Outlet
 from feature_repo.ingest.raw.cursors import Cursors
-from feature_repo.ingest.raw.record import RawRecord
 from feature_repo.ingest.raw.store import RawStore
 from feature_repo.ingest.rejected import Rejected
 from feature_repo.ingest.settings import IngestSettings
-from feature_repo.ingest.webhook.errors import UnknownProvider, UnreadableBody
 from feature_repo.stream.envelope import pack
 from feature_repo.stream.port import GROUPS, INGEST, Queue
 
@@ -57,17 +55,6 @@ class Stopped(Exception):
     """The mapper is to end before a step succeeded; the cursor has not moved."""
 
 
-@dataclass(slots=True)
-class Batch:
-    """Records of one segment, mapped and not yet published."""
-
-    #: Where the cursor goes when all of it is safe.
-    offset: int
-    records: int = 0
-    events: list[Event] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MapperPorts:
     """What the mapper talks to."""
@@ -92,6 +79,7 @@ class Mapper:
         self._finishing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
         self._chores: Mapping[str, tuple[float, Callable[[], None]]] = {
+            "rotate": (settings.map_poll_s, ports.store.rotate),
             "adopt": (_ADOPT_EVERY_S, self.adopt),
             "settle": (_SETTLE_EVERY_S, self.settle),
             "prune": (_PRUNE_EVERY_S, self.prune),
@@ -146,7 +134,7 @@ class Mapper:
                 continue
             self._deliver(outlet, batch)
             self._ports.metrics.batch.observe(time.perf_counter() - started)
-            self._ports.metrics.mapped(batch.events, batch.rejected)
+            self._ports.metrics.mapped(batch.counts, batch.rejected)
             return True
         return False
 
@@ -182,7 +170,6 @@ class Mapper:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._ports.store.rotate()
                 self._keep_house()
                 if self.step():
                     continue
@@ -222,36 +209,13 @@ class Mapper:
         for offset, record in store.records_of(outlet.segment, batch.offset):
             if batch.records == 0:
                 self._oldest = record.received_time
-            self._map(record, batch)
+            batch.add(record, self._ports.inbound)
             batch.offset = offset
-            batch.records += 1
             size += len(record.body)
             if size >= self._settings.map_bytes:
                 return batch
         outlet.is_drained = is_ended and batch.records == 0
         return batch
-
-    def _map(self, record: RawRecord, batch: Batch) -> None:
-        for found in self._parsed(record):
-            if isinstance(found, Event):
-                batch.events.append(found)
-            else:
-                batch.rejected.append(found)
-
-    def _parsed(self, record: RawRecord) -> Iterator[Event | Rejected]:
-        try:
-            yield from self._ports.inbound.parse(record)
-        except UnreadableBody as exc:
-            yield _whole(record, "unreadable_body", str(exc))
-        except UnknownProvider:
-            detail = f"Provider {record.provider!r} is not known to this version any more."
-            yield _whole(record, "unknown_provider", detail)
-        except MISTAKES as exc:
-            # A mistake of ours must not hold up what comes after it; the bytes are kept.
-            mistake = type(exc).__name__
-            log.error("mapping_broke", provider=record.provider, ref=record.ref, mistake=mistake)
-            detail = f"The mapping of this version broke with {mistake}; replay with a newer one."
-            yield _whole(record, "mapping_broke", detail)
 
     def _deliver(self, outlet: Outlet, batch: Batch) -> None:
         # First, so that what the queue has marked as published is in quarantine as well.
@@ -283,20 +247,3 @@ class Mapper:
                     log.info("mapper_goes_on", step=step)
                     self.problem = None
                 return done
-
-
-def _whole(record: RawRecord, reason: str, detail: str) -> Rejected:
-    """A body none of whose events could be found."""
-    return Rejected(
-        provider=record.provider,
-        reason=reason,
-        detail=detail,
-        path="",
-        index=0,
-        provider_event=None,
-        payload=record.body,
-        received_time=record.received_time,
-        raw_ref=None if record.ref is None else f"{record.ref}#0",
-        schema_fingerprint=None,
-        mapping_version=None,
-    )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from feature_repo.event import Event
 from feature_repo.ingest.rejected import Rejected
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
@@ -78,13 +77,9 @@ class MapperMetrics:
         self._backlog.set_function(backlog)
         self._lag.set_function(lag)
 
-    def mapped(self, events: Iterable[Event], rejected: Iterable[Rejected]) -> None:
-        """Count what became of a batch."""
-        found: dict[tuple[str, str], int] = {}
-        for event in events:
-            key = (event.provider, event.type.value)
-            found[key] = found.get(key, 0) + 1
-        for labels, count in found.items():
+    def mapped(self, events: Mapping[tuple[str, str], int], rejected: Iterable[Rejected]) -> None:
+        """Count what became of a batch: events by provider and type."""
+        for labels, count in events.items():
             self._events.labels(*labels).inc(count)
         for item in rejected:
             self._rejected.labels(item.provider, item.reason).inc()
@@ -117,13 +112,19 @@ class Metrics:
             ("cause",),
             registry=registry,
         )
+        self._answers: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self.raw = RawMetrics(registry)
         self.mapper = MapperMetrics(registry)
 
     def answered(self, provider: str, status: int, seconds: float) -> None:
         """Count one answer."""
-        self._requests.labels(provider, str(status)).inc()
-        self._latency.labels(provider).observe(seconds)
+        found = self._answers.get((provider, status))
+        if found is None:
+            # Looking up labels costs as much as verifying a signature.
+            found = (self._requests.labels(provider, str(status)), self._latency.labels(provider))
+            self._answers[provider, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""

@@ -119,18 +119,8 @@ class KafkaConsumer:
             if state is not None:
                 state.held.pop(offset, None)
                 state.held_since.pop(offset, None)
-        ahead = {
-            number: state
-            for number, state in self._partitions.items()
-            if state.position > state.committed
-        }
-        if not ahead:
-            return
-        positions = [self._at(number, state.position) for number, state in ahead.items()]
         with self._cluster.answers():
-            if self._commit(positions):
-                for state in ahead.values():
-                    state.committed, state.begun = state.position, 0
+            self._commit_finished()
 
     def keep(self, ids: Sequence[str]) -> None:
         """Stay in the group without taking anything."""
@@ -151,6 +141,7 @@ class KafkaConsumer:
     def close(self) -> None:
         """Leave the group."""
         with self._cluster.answers():
+            self._commit_finished()
             self._consumer.close()
 
     def _overdue(self, limit: int) -> list[Delivery]:
@@ -167,17 +158,15 @@ class KafkaConsumer:
         return again
 
     def _deliveries(self, found: Iterable[Any]) -> list[Delivery]:
-        taken, idle = [], []
+        taken, idle, errors = [], [], []
         for message in found:
-            error = message.error()
-            if error is not None:
-                self._judge(error)
+            if message.error() is not None:
+                errors.append(message.error())
                 continue
             state = self._partitions.get(message.partition())
             if state is None:
                 continue  # fetched before the partition went to another consumer
-            first = state.end < 0
-            delivery = _delivery(message, state.begun + 1 if first else 1)
+            delivery = _delivery(message, state.begun + 1 if state.end < 0 else 1)
             state.end = message.offset() + 1
             if self._is_for_us(message):
                 state.held[message.offset()] = delivery
@@ -187,6 +176,9 @@ class KafkaConsumer:
                 idle.append(delivery.id)
         if idle:
             self.ack(idle)
+        # With messages in hand an error can wait: it comes again if it lasts.
+        for error in errors if not taken else ():
+            self._judge(error)
         return taken
 
     def _is_for_us(self, message: Any) -> bool:
@@ -227,15 +219,16 @@ class KafkaConsumer:
 
     def _revoked(self, consumer: Any, partitions: list[Any]) -> None:
         """Who hands over in order did not die of what he had: work on it did not begin."""
-        numbers = {found.partition for found in partitions} & self._partitions.keys()
-        stuck = [
-            self._at(number, state.committed, str(state.begun))
-            for number in numbers
-            if (state := self._partitions[number]).position <= state.committed
-        ]
         try:
-            if stuck:
-                self._commit(stuck)
+            self._commit_finished()
+            self._commit(
+                [
+                    self._at(found.partition, state.committed, str(state.begun))
+                    for found in partitions
+                    if (state := self._partitions.get(found.partition)) is not None
+                    and state.position <= state.committed
+                ]
+            )
         except KafkaException:
             return  # counted once too often
         finally:
@@ -245,7 +238,19 @@ class KafkaConsumer:
         for gone in partitions:
             self._partitions.pop(gone.partition, None)
 
+    def _commit_finished(self) -> None:
+        ahead = {
+            number: state
+            for number, state in self._partitions.items()
+            if state.position > state.committed
+        }
+        if self._commit([self._at(number, state.position) for number, state in ahead.items()]):
+            for state in ahead.values():
+                state.committed, state.begun = state.position, 0
+
     def _commit(self, positions: list[Any]) -> bool:
+        if not positions:
+            return True
         try:
             done = self._consumer.commit(offsets=positions, asynchronous=False)
         except KafkaException as exc:

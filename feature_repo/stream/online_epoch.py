@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Final, cast
 
 import msgspec
@@ -20,9 +19,9 @@ import redis
 
 from feature_repo import online
 from feature_repo.history.log import EventLog
-from feature_repo.online_codec import Layout
+from feature_repo.online_codec import STREAM_FIELD, Layout
 from feature_repo.settings import Settings
-from feature_repo.stream.online_state import FIELD
+from feature_repo.stream.online_parts import parts
 from feature_repo.stream.recompute_commits import foreign_ranges
 
 _CHUNK: Final = 5_000
@@ -81,7 +80,7 @@ def corrected_key(project: str) -> str:
 
 def owe(client: redis.Redis, project: str, customers: Iterable[str], since: datetime) -> None:
     """Have the exact state of these customers read from the log."""
-    for chunk in _chunks(customers):
+    for chunk in parts(customers, _CHUNK):
         client.zadd(owed_key(project), dict.fromkeys(chunk, since.timestamp()), nx=True)
 
 
@@ -89,12 +88,23 @@ def states(
     client: redis.Redis, layout: Layout, customers: Sequence[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Those of the customers that have a state of the stream, with its bytes."""
-    for chunk in _chunks(customers):
+    for chunk in parts(customers, _CHUNK):
         with client.pipeline(transaction=False) as pipe:
             for key in layout.keys(chunk):
-                pipe.hget(key, FIELD)  # type: ignore[arg-type] # bytes are sent as they are
+                pipe.hget(key, STREAM_FIELD)  # type: ignore[arg-type] # bytes are sent as they are
             held = pipe.execute()
         yield from ((c, data) for c, data in zip(chunk, held, strict=True) if data is not None)
+
+
+def with_state(client: redis.Redis, layout: Layout, customers: Sequence[str]) -> set[str]:
+    """Those of the customers that have a state of the stream."""
+    having: set[str] = set()
+    for chunk in parts(customers, _CHUNK):
+        with client.pipeline(transaction=False) as pipe:
+            for key in layout.keys(chunk):
+                pipe.hexists(key, STREAM_FIELD)  # type: ignore[arg-type] # bytes as they are
+            having.update(c for c, has in zip(chunk, pipe.execute(), strict=True) if has)
+    return having
 
 
 def streaming(client: redis.Redis, project: str) -> bool:
@@ -167,9 +177,3 @@ def mark_begun(settings: Settings) -> None:
 _MARK: Final = "online-begun"
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Epoch)
-
-
-def _chunks(customers: Iterable[str]) -> Iterator[list[str]]:
-    every = iter(customers)
-    while chunk := list(islice(every, _CHUNK)):
-        yield chunk

@@ -43,17 +43,19 @@ def values(state: StreamState, columns: Iterable[int]) -> list[bytes]:
     """Field and value of each of these columns that has one, as RESP."""
     parts = []
     for column in columns:
-        value = _value(state, column)
-        if isinstance(value, str):
-            parts.append(_TEXT_HEADS[column] + wire.bulk(value_codec.string(value)))
-        elif value is not None:
-            parts.append(b"%b%b\r\n" % (_NUMBER_HEADS[column], _double(value)))
+        held = value(state, column)
+        if held is None:
+            continue
+        if isinstance(held, str):
+            parts.append(_TEXT_HEADS[column] + wire.bulk(value_codec.string(held)))
+        else:
+            parts.append(b"%b%b\r\n" % (_NUMBER_HEADS[column], _double(held)))
     return parts
 
 
 def without_value(state: StreamState) -> list[bytes]:
     """Fields that must not be there: of columns without a value and of views without a row."""
-    gone = [FIELDS[i] for i in range(COLUMNS) if _value(state, i) is None]
+    gone = [FIELDS[i] for i in range(COLUMNS) if value(state, i) is None]
     if not state.counted:
         gone.append(ACTIVITY_TIME)
     if not state.heard:
@@ -68,14 +70,14 @@ def times(state: StreamState) -> list[bytes]:
     return [wire.bulk(field) + known for has_row, field in views if has_row]
 
 
-def _value(state: StreamState, column: int) -> float | str | None:
+def value(state: StreamState, column: int) -> float | str | None:
     """What the stores hold of a column, None for nothing."""
     if column >= PROFILE_AT:
         if not state.heard:
             return None
-        held = state.profile[column - PROFILE_AT]
+        told = state.profile[column - PROFILE_AT]
         # As offline: who never said anything about it is a subscribed customer.
-        return held[0] if held else 1.0 if column == _SUBSCRIBED else None
+        return told[0] if told else 1.0 if column == _SUBSCRIBED else None
     if not state.counted:
         return None
     if column >= _TOTALS_AT:
@@ -84,6 +86,6 @@ def _value(state: StreamState, column: int) -> float | str | None:
     if column >= _TIMES_AT:
         time = state.times[column - _TIMES_AT]
         return None if time is None else time / _SECOND_US
-    value = exact.unpack(state.mantissas[column]), state.exponents[column]
-    log2 = exact.log2(value, UNITS[column])
+    held = exact.unpack(state.mantissas[column]), state.exponents[column]
+    log2 = exact.log2(held, UNITS[column])
     return log2 if math.isfinite(log2) else None

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from feature_repo import activity, exact, naming
 from feature_repo.event import HUMAN_MACHINES, Event, EventType, Op, amount_micros
 from feature_repo.history.log_content import content_hash, id_key
+from feature_repo.history.versions import EVENT_KEY_DIGITS
 from feature_repo.stream.online_recent import (
     KEY_BYTES,
     holds,
@@ -31,16 +32,16 @@ _MINUTE_US: Final = 60_000_000
 _DAY_US: Final = 24 * 60 * _MINUTE_US
 _BLOCK_US: Final = _DAY_US // naming.BLOCKS
 _BLOCK_SUM: Final = SUMS.index(naming.block_state(0))
+_PERIODS: Final = tuple(map(exact.period, naming.HALF_LIVES_DAYS))
 _BLOCK_POWER: Final = naming.HALF_LIVES_DAYS.index(naming.BLOCK_HALF_LIFE_DAYS)
 _TIMES_AT: Final = len(SUMS)
 _TOTALS_AT: Final = _TIMES_AT + len(TIMES)
-_UTC_OFFSET: Final = naming.CUSTOMER_PROFILE.index("utc_offset_minutes")
+_TIE_BYTES: Final = EVENT_KEY_DIGITS // 2
 
 
 class Row(NamedTuple):
     """One row about a customer, reduced to what its state depends on."""
 
-    event_id: str
     event_key: bytes
     content_key: bytes
     retracts: bool
@@ -58,7 +59,6 @@ def row_of(event: Event) -> Row:
     """An event as a row."""
     offset = event.utc_offset_minutes
     return Row(
-        event.event_id,
         id_key(event.event_id)[:KEY_BYTES],
         bytes.fromhex(content_hash(event)[: 2 * KEY_BYTES]),
         event.op is Op.RETRACT,
@@ -96,7 +96,7 @@ def stated(
 class Folding:
     """A state while rows are folded into it; `finish` makes it one to be written."""
 
-    __slots__ = ("_live", "changed", "state", "touched")
+    __slots__ = ("_live", "changed", "pruned", "state", "touched")
 
     def __init__(self, state: StreamState) -> None:
         self.state = state
@@ -104,6 +104,8 @@ class Folding:
         self.changed: set[int] = set()
         #: Whether anything of the state changed.
         self.touched = False
+        #: Whether `recent` had to let a row go.
+        self.pruned = False
         self._live: dict[int, exact.Sum] = {}
 
     def take(self, row: Row) -> bool:
@@ -140,6 +142,7 @@ class Folding:
             state.recent, record(row.time_us, row.event_key, row.content_key)
         )
         if pruned is not None:
+            self.pruned = True
             state.horizon = pruned if state.horizon is None else max(state.horizon, pruned)
         state.known = max(state.known, row.received_us)
 
@@ -154,8 +157,8 @@ class Folding:
             if value is None:
                 continue
             held = profile[place]
-            if held is None or (row.time_us, row.event_id) > held[1:]:
-                profile[place] = (value, row.time_us, row.event_id)
+            if held is None or (row.time_us, row.event_key[:_TIE_BYTES]) > held[1:]:
+                profile[place] = (value, row.time_us, row.event_key[:_TIE_BYTES])
                 if held is None or held[0] != value:
                     self.changed.add(PROFILE_AT + place)
 
@@ -194,7 +197,7 @@ class Folding:
             changed.add(_TOTALS_AT + place)
 
     def _add_sums(self, plan: _Plan, row: Row) -> None:
-        powers = [exact.power(row.time_us, days) for days in naming.HALF_LIVES_DAYS]
+        powers = [exact.power(row.time_us, period) for period in _PERIODS]
         for place, power in zip(plan.counts, powers, strict=True):
             self._add_sum(place, power)
         if plan.money and row.micros:

@@ -5,14 +5,14 @@ Of a batch, each customer is read once, folded and written once. Whoever lost a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 import redis
 
 from feature_repo import contract, online
+from feature_repo.activity import micros_since_epoch
 from feature_repo.errors import StoreUnavailable
 from feature_repo.event import Event
 from feature_repo.online_codec import OnlineRows, all_columns
@@ -20,6 +20,7 @@ from feature_repo.settings import Settings
 from feature_repo.stream import online_epoch
 from feature_repo.stream.online_epoch import Epoch, Mode
 from feature_repo.stream.online_fold import Folding, Row, row_of
+from feature_repo.stream.online_parts import parts
 from feature_repo.stream.online_state import StreamState, decode, empty, from_loaded
 from feature_repo.stream.online_write import Held, StateStore, Write
 
@@ -56,8 +57,8 @@ class OnlineHandler:
         for event in events:
             by_customer.setdefault(event.customer_id, []).append(row_of(event))
         with online.answers():
-            for part in _parts(by_customer):
-                self._settle(part)
+            for part in parts(by_customer.items(), _CUSTOMERS):
+                self._settle(dict(part))
 
     def _settle(self, left: Rows) -> None:
         for _ in range(_ROUNDS):
@@ -79,14 +80,15 @@ class OnlineHandler:
             online_epoch.begin_streaming(self._settings, self._client, self._clock())
             return [*rows]
         loaded = self._read_loaded(rows, held, epoch)
+        now = self._clock()
         writes = []
         for (customer, new), found in zip(rows.items(), held, strict=True):
-            write = _folded(customer, new, found, epoch, loaded.get(customer))
+            write = _folded(customer, new, found, epoch, loaded.get(customer), now)
             if write is not None:
                 writes.append(write)
         if not writes:
             return ()
-        written = self._store.write(writes, raw, self._clock().timestamp())
+        written = self._store.write(writes, raw, now.timestamp())
         return [write.customer for write, ok in zip(writes, written, strict=True) if not ok]
 
     def _read_loaded(
@@ -107,7 +109,12 @@ class OnlineHandler:
 
 
 def _folded(
-    customer: str, rows: Sequence[Row], held: Held, epoch: Epoch, loaded: StreamState | None
+    customer: str,
+    rows: Sequence[Row],
+    held: Held,
+    epoch: Epoch,
+    loaded: StreamState | None,
+    now: datetime,
 ) -> Write | None:
     """What is to be written after these rows, None for nothing."""
     state = None if held.state is None else decode(held.state)
@@ -123,6 +130,8 @@ def _folded(
             folding.wait_for(row)
     if not folding.touched:
         return None
+    if folding.pruned:
+        folding.state.pruned = micros_since_epoch(now)
     if begins:
         owed |= not shown or held.is_loaded or epoch.mode is not Mode.CLEAN
     return Write(customer, held, folding.finish(), sorted(folding.changed), True if owed else None)
@@ -135,9 +144,3 @@ def _from_row(rows: OnlineRows, place: int) -> StreamState:
         float(rows.known_at[contract.ACTIVITY][place]),
         float(rows.known_at[contract.CUSTOMER_PROFILE][place]),
     )
-
-
-def _parts(rows: Rows) -> Iterator[Rows]:
-    every = iter(rows.items())
-    while part := dict(islice(every, _CUSTOMERS)):
-        yield part

@@ -2,7 +2,7 @@
 
 It is all that a fold needs: exact sums, times, totals, who stated which profile value when, and
 which rows were seen. The bytes depend on the rows alone, not on their order, but for the first
-eight (a token, new with every write) and the two knowledge times.
+eight (a token, new with every write), the knowledge times and `pruned`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from feature_repo import exact, naming
 from feature_repo.event import MICROS
 from feature_repo.online_codec import Floats, Texts
 
-FIELD: Final = b"_stream"
 TOKEN_BYTES: Final = 8
 
 _VERSION: Final = crc32(repr((1, naming.ACTIVITY, naming.CUSTOMER_PROFILE)).encode())
@@ -38,8 +37,8 @@ UNITS: Final = tuple(MICROS if name.startswith("revenue_") else 1 for name in SU
 TOTAL_UNITS: Final = tuple(MICROS if measure.money else 1 for measure in naming.TOTALS)
 """What each total is counted in."""
 
-Stated = tuple[str | float, int, str]
-"""A profile value, and time (microseconds) and id of the event that stated it."""
+Stated = tuple[str | float, int, bytes]
+"""A profile value, and time (microseconds) and tie-breaker of the event that stated it."""
 
 
 class StreamState(msgspec.Struct, array_like=True):
@@ -68,6 +67,8 @@ class StreamState(msgspec.Struct, array_like=True):
     base: int | None
     #: Newest received_time among the rows taken in.
     known: int
+    #: When `recent` last let a row go that was not read from the log.
+    pruned: int | None
 
 
 def empty() -> StreamState:
@@ -86,6 +87,7 @@ def empty() -> StreamState:
         horizon=None,
         base=None,
         known=0,
+        pruned=None,
     )
 
 
@@ -112,7 +114,7 @@ def from_loaded(
         value = columns[name][row]
         if value is not None and value == value:  # not NaN
             plain = value if isinstance(value, str) else float(value)
-            state.profile[i] = (plain, state.base if newest is None else newest, "")
+            state.profile[i] = (plain, state.base if newest is None else newest, b"")
     return state
 
 

@@ -14,10 +14,10 @@ from typing import Final
 import redis
 
 from feature_repo import online, wire
-from feature_repo.online_codec import Layout
+from feature_repo.online_codec import STREAM_FIELD, Layout
 from feature_repo.stream import online_fields
 from feature_repo.stream.online_epoch import epoch_key, owed_key
-from feature_repo.stream.online_state import FIELD, TOKEN_BYTES, StreamState, encode
+from feature_repo.stream.online_state import TOKEN_BYTES, StreamState, encode
 
 _SWAP: Final = b"""
 -- KEYS: hash, customers owed, epoch. ARGV: token of the state, knowledge time of activity, that of
@@ -46,9 +46,9 @@ _CALL_PARTS: Final = 14
 
 _READ: Final = b"*5\r\n" + wire.bulk(b"HMGET")
 _READ_FIELDS: Final = b"".join(
-    map(wire.bulk, (FIELD, online_fields.ACTIVITY_TIME, online_fields.PROFILE_TIME))
+    map(wire.bulk, (STREAM_FIELD, online_fields.ACTIVITY_TIME, online_fields.PROFILE_TIME))
 )
-_STATE_HEAD: Final = wire.bulk(FIELD)
+_STATE_HEAD: Final = wire.bulk(STREAM_FIELD)
 _NOTHING: Final = wire.bulk(b"")
 _OWE: Final = wire.bulk(b"owe")
 _PAID: Final = wire.bulk(b"paid")

@@ -108,7 +108,7 @@ class RedisConsumer:
         while self._own_from is not None:
             found = self._read(self._own_from, limit, None)
             self._own_from = found[-1].id if found else None
-            taken = self._redelivered(found)
+            taken = self._redelivered([entry for entry in found if entry.id not in self._held])
             if taken:
                 return taken
         return []
@@ -171,7 +171,6 @@ class RedisConsumer:
         return entries(reply[0][1]) if reply else []
 
     def _redelivered(self, found: Sequence[Entry]) -> list[Delivery]:
-        found = [entry for entry in found if entry.id not in self._held]
         if not found:
             return []
         ids = sorted((entry.id for entry in found), key=order)

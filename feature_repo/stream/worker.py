@@ -120,7 +120,7 @@ class _Worker:
         if delivery.deliveries > self.most_tries:
             tries = delivery.deliveries - 1
             self._bury(
-                delivery.body, f"handed out {tries} times, and whoever had it ended each time"
+                delivery.body, f"handed out {tries} times, and whoever had it died"
             )
             return None
         try:
@@ -221,8 +221,9 @@ def _told(exc: Exception) -> str:
         trace = trace.tb_next
     if trace is None:
         return type(exc).__name__
-    code = trace.tb_frame.f_code
-    return f"{type(exc).__name__} in {code.co_qualname} ({code.co_filename}:{trace.tb_lineno})"
+    module = trace.tb_frame.f_globals.get("__name__", "?")
+    function = trace.tb_frame.f_code.co_qualname
+    return f"{type(exc).__name__} in {module}.{function}, line {trace.tb_lineno}"
 
 
 def _digest(event: Event) -> str:

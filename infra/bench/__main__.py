@@ -22,6 +22,8 @@ BENCHMARKS: Final = {
     "bulk_read_1000": "infra.bench.bulk_read",
     "pit_join": "infra.bench.pit_join",
     "build_growth": "infra.bench.build_growth",
+    "machine_events": "infra.bench.machine_events",
+    "fold_vs_push_100": "infra.bench.fold_vs_push_100",
 }
 """Name: the module whose `run(workdir)` measures it. Imported when it runs: Feast takes seconds."""
 

@@ -22,6 +22,7 @@ from feature_repo.settings import Settings
 from infra.demo.command import foresend
 from infra.demo.folder import fresh_folder
 from infra.demo.scoring import Scored, score_all, wait_for_model
+from infra.demo.simulated import make_secrets, run_simulated
 from infra.demo.stack import running_stack, wait_until_ready
 from infra.demo.summary import show_summary
 from infra.stack.state import Stack
@@ -56,13 +57,15 @@ def run_demo(settings: Settings, console: Console, *, once: bool) -> None:
     fresh_folder(settings)
     demo = Demo(settings, console)
     started = time.perf_counter()
-    with running_stack(settings) as child:
+    with running_stack(settings, make_secrets(settings)) as child:
         with demo.step("foresend up"):
             stack = wait_until_ready(settings, child)
         send_at = _prepare(demo)
         _train(demo)
-        scored = _score(demo, stack, send_at)
+        headers = _headers()
+        scored = _score(demo, stack, send_at, headers)
         _watch(demo, send_at, len(scored.answers))
+        demo.facts["simulated"] = run_simulated(settings, stack, headers, demo.step)
         demo.facts["total_seconds"] = round(time.perf_counter() - started, 1)
         path = settings.home.absolute() / "demo.json"
         path.write_text(json.dumps(demo.facts, indent=1))
@@ -98,16 +101,19 @@ def _train(demo: Demo) -> None:
     demo.facts["model_version"] = version
 
 
-def _score(demo: Demo, stack: Stack, send_at: datetime) -> Scored:
-    key = foresend("keys", "add", "demo")["key"]
-    headers = {"Authorization": f"Bearer {key}"}
+def _headers() -> dict[str, str]:
+    """With a new API key."""
+    return {"Authorization": f"Bearer {foresend('keys', 'add', 'demo')['key']}"}
+
+
+def _score(demo: Demo, stack: Stack, send_at: datetime, headers: dict[str, str]) -> Scored:
     customers = _customers(demo.settings)
     with (
         httpx.Client(base_url=stack.services["api"].url, headers=headers, timeout=30) as client,
         demo.step("POST /v1/score"),
     ):
         wait_for_model(client, TARGET, demo.facts["model_version"])
-        scored = score_all(client, TARGET, customers, send_at, advance=lambda _: None)
+        scored = score_all(client, TARGET, customers, send_at)
     demo.facts |= {
         "scored": len(scored.answers),
         "score_p50_ms": round(scored.single_p50_ms, 3),

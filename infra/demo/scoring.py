@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -58,7 +58,6 @@ def score_all(
     send_at: datetime,
     *,
     singles: int = 500,
-    advance: Callable[[int], None],
 ) -> Scored:
     """Score every customer in requests of 100, then `singles` of them one by one."""
     answers: list[dict[str, Any]] = []
@@ -69,11 +68,9 @@ def score_all(
         answers.extend(body["scores"])
         version = str(body["model"]["version"])
         batch_ms.append(took)
-        advance(len(ids))
     single_ms = []
     for customer in customers[:singles]:
         single_ms.append(_timed(client, _request(target, [customer], send_at))[1])
-        advance(1)
     return Scored(
         answers=answers,
         model_version=version,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -18,8 +19,11 @@ STOP_TIMEOUT_S: Final = 60.0
 
 
 @contextmanager
-def running_stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """`foresend up` in the background, its output in logs/stack.log; stopped at the end."""
+def running_stack(settings: Settings, env: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`foresend up` in the background, its output in logs/stack.log; stopped at the end.
+
+    `env` is added to its environment.
+    """
     logs = settings.home.absolute() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / "stack.log").open("ab") as log:
@@ -28,6 +32,7 @@ def running_stack(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            env={**os.environ, **env},
             # Ctrl-C belongs to the demo, which stops the stack in its own time.
             start_new_session=True,
         )

@@ -23,6 +23,7 @@ def show_summary(
         table.add_row(label, text)
     console.print()
     console.print(Panel(table, title="Foresend on the real Online Retail purchases"))
+    _show_simulated(console, facts["simulated"])
     console.print(f"All numbers: {saved}", soft_wrap=True)
     console.print(f"Drift report, for a browser: {facts['drift_report']}", soft_wrap=True)
     if stays_up:
@@ -31,6 +32,29 @@ def show_summary(
         if "mlflow" in stack.services:
             console.print(f"Models and runs: {stack.services['mlflow'].url}", soft_wrap=True)
         console.print("The stack stays up. Ctrl-C stops it.")
+
+
+def _show_simulated(console: Console, facts: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_row("Data", f"{facts['events']:,} events by import, made up by a seeded simulator")
+    table.add_row(
+        "Model click_7d",
+        f"version {facts['version']} ({facts['chosen']}), {facts['rows']:,} rows, "
+        f"{facts['positives']:,} positives; AUC {facts['auc']:.4f} beside "
+        f"{facts['baseline_auc']:.4f}; calibration slope {facts['calibration_slope']:.2f}",
+    )
+    table.add_row(
+        "Live webhooks",
+        f"{facts['streamed']:,} signed events at {facts['streamed_per_s']:,.0f}/s; in the log and "
+        f"in Redis {facts['absorbed_after_s']:.1f} s after the last answer",
+    )
+    table.add_row(
+        "Scores at send time",
+        f"{facts['scores_changed']} of {facts['scored']} customers score differently for the same send because of them",
+    )
+    console.print(Panel(table, title="SIMULATED e-mail programme, not real customers"))
 
 
 def _drift(facts: dict[str, Any]) -> str:

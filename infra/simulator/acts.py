@@ -69,11 +69,12 @@ def acts(kind: EventType, size: int, **columns: object) -> Acts:
     [7, 8]
     """
     given = columns | {"kind": KIND[kind]}
+    columns = {name: given.get(name, default) for name, (_, default) in FIELDS.items()}
     return {
-        name: np.ascontiguousarray(
-            np.broadcast_to(np.asarray(given.get(name, default), dtype=dtype), (size,))
-        )
-        for name, (dtype, default) in FIELDS.items()
+        name: value.astype(FIELDS[name][0])
+        if isinstance(value, np.ndarray)
+        else np.full(size, value, dtype=FIELDS[name][0])
+        for name, value in columns.items()
     }
 
 

@@ -37,6 +37,8 @@ class Arrivals:
     repeats: Flags
     #: The row says an amount that is put right later.
     is_wrong: Flags
+    #: The row puts right what an earlier one said.
+    repairs: Flags
 
     def chosen(self, rows: Flags | Ints) -> Arrivals:
         """Some of them."""
@@ -46,6 +48,7 @@ class Arrivals:
             self.retracts[rows],
             self.repeats[rows],
             self.is_wrong[rows],
+            self.repairs[rows],
         )
 
 
@@ -64,14 +67,14 @@ def arrive(options: Options, block: Acts, day: int) -> tuple[Acts, Arrivals]:
     # The day's midnight counts, so that all is put right in one piece; nothing before it was said.
     repair = at // DAY_US * DAY_US + DAY_US + _CORRECTED_AFTER_US
     parts = [
-        (np.arange(count), received, False, False, wrong),
-        (twice, again, False, True, wrong[twice]),
-        (fixed, np.maximum(repair, received + HOUR_US)[fixed], False, False, False),
-        (gone, np.maximum(repair, received + HOUR_US)[gone], True, False, False),
+        (np.arange(count), received, False, False, wrong, False),
+        (twice, again, False, True, wrong[twice], False),
+        (fixed, np.maximum(repair, received + HOUR_US)[fixed], False, False, False, True),
+        (gone, np.maximum(repair, received + HOUR_US)[gone], True, False, False, True),
     ]
     columns = [
         np.concatenate([np.broadcast_to(np.asarray(part[n]), len(part[0])) for part in parts])
-        for n in range(5)
+        for n in range(6)
     ]
     return said, Arrivals(*columns)
 

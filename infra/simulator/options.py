@@ -119,6 +119,43 @@ def checked(options: Options) -> Options:
     return options
 
 
+def span(
+    start: str | None, days: int, end: str | None, now: datetime
+) -> tuple[datetime, int, datetime]:
+    """Midnight of day 0, number of days, and the last instant something may arrive.
+
+    `start` and `end` as written (ISO 8601, UTC unless they say otherwise; `end` may be `now`).
+    Without `start` the days end at `end`, the last one in the middle perhaps; with it, `end` only
+    cuts off.
+
+    >>> at = datetime(2026, 3, 4, 12, tzinfo=UTC)
+    >>> span(None, 3, "now", at)[:2]
+    (datetime.datetime(2026, 3, 1, 0, 0, tzinfo=datetime.timezone.utc), 4)
+
+    Raises:
+        ConfigError: one is no time, or the days are out of bounds.
+    """
+    _within("--days", days, 1, MOST_DAYS)
+    last = now if end in {None, "now"} else _time("--end", end or "")
+    if start is None:
+        first = _midnight(last - timedelta(days=days))
+        return first, -(-(last - first) // timedelta(days=1)), last
+    return _midnight(_time("--start", start)), days, last
+
+
+def _midnight(at: datetime) -> datetime:
+    return at.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as exc:
+        message = f"{name} {text!r} is no time; write it like 2026-03-01T00:00:00+00:00."
+        raise ConfigError(message) from exc
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
 def collapse_from(text: str) -> Collapse:
     """A collapse as written: `PROVIDER[@DOMAIN]:FIRST_DAY:DAYS[:INBOX]`.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.simulator.campaigns import Campaign
 from infra.simulator.options import DOMAINS, PROVIDERS
@@ -26,14 +27,7 @@ LEAST_VOLUME: Final = 30
 
 _HOSTS: Final = ("gmail.com", "outlook.com", "yahoo.com", "icloud.com", "mail.example")
 
-_COUNTS_SQL: Final = """
-  SELECT date_trunc('day', event_time)::DATE AS day, sending_domain,
-         count(DISTINCT event_id) FILTER (type = 'delivered') AS delivered,
-         count(DISTINCT event_id) FILTER (type = 'deferred') AS deferred,
-         count(DISTINCT event_id) FILTER (type = 'bounced') AS bounced,
-         count(DISTINCT event_id) FILTER (type = 'complained') AS complained
-  FROM events WHERE mailbox_provider = 'google' GROUP BY ALL
-"""
+_COUNTED: Final = ("delivered", "deferred", "bounced", "complained")
 
 
 class Readings:
@@ -46,17 +40,14 @@ class Readings:
     def __init__(self, world: World) -> None:
         self._world = world
         self._days: list[tuple[int, list[Campaign]]] = []
-        self._counts: dict[tuple[Any, str], np.ndarray[Any, np.dtype[np.int64]]] = {}
+        self._counts: dict[tuple[date, str], dict[str, int]] = {}
 
     def add(self, day: Day) -> None:
         """Take in a day."""
         self._days.append((day.number, day.calendar))
-        with duckdb.connect(":memory:") as con:
-            con.execute("SET TimeZone = 'UTC'")
-            con.register("events", day.events)
-            for date, domain, *counts in con.execute(_COUNTS_SQL).fetchall():
-                before = self._counts.get((date, domain), np.zeros(4, dtype=np.int64))
-                self._counts[date, domain] = before + np.array(counts)
+        for at, domain, kind, count in _counts(day.events):
+            before = self._counts.setdefault((at, domain), dict.fromkeys(_COUNTED, 0))
+            before[kind] += count
 
     def write(self, folder: Path) -> None:
         """Write placement.csv (the truth), seed_list.csv and postmaster.json."""
@@ -66,11 +57,11 @@ class Readings:
 
     def _placement(self) -> Iterator[tuple[object, ...]]:
         for number, _ in self._days:
-            date = (self._world.options.start + timedelta(days=number)).date()
+            at = (self._world.options.start + timedelta(days=number)).date()
             for d, domain in enumerate(DOMAINS):
                 for p, provider in enumerate(PROVIDERS):
                     rate = float(self._world.rates[number, d, p])
-                    yield date.isoformat(), domain, provider, round(rate, 6)
+                    yield at.isoformat(), domain, provider, round(rate, 6)
 
     def _seed_list(self) -> Iterator[tuple[object, ...]]:
         for number, calendar in self._days:
@@ -105,9 +96,9 @@ class Readings:
         """
         stats: dict[str, list[dict[str, Any]]] = {domain: [] for domain in DOMAINS}
         first = self._world.options.start.date()
-        for (date, domain), counts in sorted(self._counts.items()):
-            delivered, deferred, bounced, complained = (int(count) for count in counts)
-            number = (date - first).days
+        for (day, domain), counts in sorted(self._counts.items()):
+            delivered, deferred, bounced, complained = (counts[kind] for kind in _COUNTED)
+            number = (day - first).days
             if delivered < LEAST_VOLUME or number >= self._world.options.days:
                 continue
             rate = float(self._world.rates[number, DOMAINS.index(domain), GOOGLE])
@@ -121,9 +112,9 @@ class Readings:
             }
             stats[domain].extend(
                 {
-                    "name": f"domains/{domain}/domainStats/{date.isoformat()}-{metric.lower()}",
+                    "name": f"domains/{domain}/domainStats/{day.isoformat()}-{metric.lower()}",
                     "metric": metric,
-                    "date": {"year": date.year, "month": date.month, "day": date.day},
+                    "date": {"year": day.year, "month": day.month, "day": day.day},
                     "value": {"doubleValue": round(value, 6)},
                 }
                 for metric, value in values.items()
@@ -136,6 +127,27 @@ _SEED_LIST: Final = (
     "test_id", "sent_at", "sending_domain", "ip", "campaign_id", "seed_email", "provider",
     "placement", "spf", "dkim", "dmarc", "received_at",
 )  # fmt: skip
+
+
+def _counts(events: pa.Table) -> Iterator[tuple[date, str, str, int]]:
+    """Events with Google's mailboxes, by day, sending domain and kind."""
+    chosen = events.filter(
+        pc.and_(
+            pc.equal(events["mailbox_provider"], "google"),
+            pc.is_in(events["type"], pa.array(_COUNTED)),
+        )
+    )
+    keyed = pa.table(
+        {
+            "day": chosen["event_time"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False),
+            **{name: chosen[name] for name in ("sending_domain", "type", "event_id")},
+        }
+    )
+    counted = keyed.group_by(["day", "sending_domain", "type"]).aggregate(
+        [("event_id", "count_distinct")]
+    )
+    columns = ("day", "sending_domain", "type", "event_id_count_distinct")
+    yield from zip(*(counted[name].to_pylist() for name in columns), strict=True)
 
 
 def _seed_placement(rate: float, provider: str, rng: np.random.Generator) -> str:

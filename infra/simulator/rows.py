@@ -16,7 +16,7 @@ from infra.simulator import acts as a
 from infra.simulator import agents
 from infra.simulator.arrival import Arrivals
 from infra.simulator.campaigns import HONEYPOT, MOST_LINKS, PER_DAY, campaign_id
-from infra.simulator.labels import labels
+from infra.simulator.labels import Labels
 from infra.simulator.options import DOMAINS, PROVIDERS, Options
 from infra.simulator.population import COUNTRIES, TOPICS, Population
 
@@ -50,10 +50,10 @@ class Renderer:
         self._prefix = f"{options.prefix}:{options.seed}:"
         self._customers = pa.array([customer_id(options, n) for n in range(people.size)])
         self._agents = pa.array(agents.AGENTS)
-        self._hosts = pa.array(agents.addresses(people.homes))
+        hosts = agents.addresses(people.homes)
+        self._hosts = pa.array(hosts)
+        self._labels = Labels(list(agents.AGENTS), hosts)
         self._countries = pa.array([code for code, _, _ in COUNTRIES])
-        self._services = options.services
-        self._campaigns = options.days * PER_DAY
 
     def event_ids(self, day: int, rows: NDArray[np.int64]) -> pa.Array:
         """Ids of acts by day and position in it."""
@@ -67,7 +67,7 @@ class Renderer:
         said = {name: values[rows] for name, values in block.items()}
         who = said["customer"].astype(np.int64)
         kinds = said["kind"]
-        machine, source, score = labels(said, self._agents, self._hosts)
+        machine, source, score = self._labels.of(said)
         micros = said["micros"].astype(np.int64)
         micros = np.where(arrivals.is_wrong, said["wrong_micros"].astype(np.int64), micros)
         is_money = micros >= 0

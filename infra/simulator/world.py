@@ -16,7 +16,7 @@ from infra.simulator.campaigns import PER_DAY, Campaign, campaigns
 from infra.simulator.customers import DAY_US, Customers
 from infra.simulator.options import Options
 from infra.simulator.placement import inbox_rates
-from infra.simulator.population import Population, population
+from infra.simulator.population import Flags, Population, population
 from infra.simulator.reading import Readings, read
 from infra.simulator.rows import Renderer
 from infra.simulator.sending import Messages, send
@@ -34,6 +34,8 @@ class Day:
     events: pa.Table
     #: One row per event of which something arrives (rows.TRUTH).
     truth: pa.Table
+    #: For each row of `events`: it puts right what an earlier one said.
+    repairs: Flags
 
 
 class World:
@@ -66,7 +68,8 @@ class World:
         arrivals = within(self.options, everything)
         ids = self._renderer.event_ids(number, arrivals.row)
         events = self._renderer.events(said, arrivals, ids)
-        return Day(number, calendar, events, self._truth(number, block, arrivals))
+        truth = self._truth(number, block, arrivals)
+        return Day(number, calendar, events, truth, arrivals.repairs)
 
     def _truth(self, number: int, block: Acts, arrivals: Arrivals) -> pa.Table:
         rows = np.unique(arrivals.row)

@@ -8,23 +8,31 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from feature_repo.errors import ConfigError, QueueFull, StoreUnavailable
+from feature_repo.event import Event, EventType
 from feature_repo.settings import Settings
+from feature_repo.stream.envelope import pack, unpack
+from feature_repo.stream.metrics import WorkerMetrics
 from feature_repo.stream.port import ARCHIVE, ONLINE, Consumer, Delivery, Queue
 from feature_repo.stream.queue import open_queue
 from feature_repo.stream.settings import QueueSettings
+from feature_repo.stream.worker import run_worker
 
 pytestmark = pytest.mark.integration
 
-PATIENT = {"claim_after_s": 60.0, "kafka_session_s": 2.0}
-HASTY = {"claim_after_s": 0.4, "kafka_session_s": 2.0}
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+PATIENT = {"claim_after_s": 60.0, "kafka_session_s": 5.0}
+HASTY = {"claim_after_s": 0.4, "kafka_session_s": 5.0}
 
 Opened = Callable[..., Queue]
 
@@ -67,7 +75,8 @@ def environment(kind: str, request: pytest.FixtureRequest) -> dict[str, str]:
     client = Producer({"bootstrap.servers": brokers})
     for topic in ("events", "dead"):
         client.list_topics(f"foresend.{found['FORESEND_PROJECT']}.{topic}", timeout=10)
-    return found | {"FORESEND_KAFKA_BROKERS": brokers}
+    # The mock waits 3 s for members before it deals out partitions; a session must outlive that.
+    return found | {"FORESEND_KAFKA_BROKERS": brokers, "FORESEND_QUEUE_KAFKA_SESSION_S": "5"}
 
 
 @pytest.fixture
@@ -185,7 +194,7 @@ def test_messages_of_a_killed_process_go_to_another(
     victim.wait()
     heir = queue.consumer(ONLINE, "heir")
 
-    taken = take(heir, 3, within_s=30)
+    taken = take(heir, 3, within_s=60)
 
     assert bodies(taken) == {b"1", b"2", b"3"}
     assert max(delivery.deliveries for delivery in taken) == 2
@@ -204,7 +213,7 @@ def test_deaths_over_one_message_are_counted(opened: Opened) -> None:
 
     heir = queue.consumer(ONLINE, "heir")
 
-    assert [delivery.deliveries for delivery in take(heir, 1, within_s=30)] == [3]
+    assert [delivery.deliveries for delivery in take(heir, 1, within_s=60)] == [3]
     heir.close()
 
 
@@ -247,10 +256,11 @@ def test_backlog_counts_what_is_not_acknowledged_and_knows_the_age_of_the_oldest
 def test_a_full_queue_refuses_until_its_groups_have_caught_up(opened: Opened) -> None:
     queue = opened(stream_bytes=100_000, kafka_backlog=100)
     publisher = queue.publisher()
+    while queue.fullness() < 1.0:
+        publisher.publish([b"x" * 1000] * 10)
+    time.sleep(0.3)  # the queue is asked for its state a few times a second
     with pytest.raises(QueueFull, match="foresend queue status"):
-        for _ in range(40):
-            time.sleep(0.05)  # the queue is asked for its state a few times a second
-            publisher.publish([b"x" * 1000] * 10)
+        publisher.publish([b"more"])
 
     for group in (ONLINE, ARCHIVE):
         consumer = queue.consumer(group, group)
@@ -339,13 +349,45 @@ def test_a_message_of_the_largest_size_gets_through(opened: Opened) -> None:
     consumer.close()
 
 
+def test_a_worker_buries_the_poison_alone_and_handles_its_neighbours(opened: Opened) -> None:
+    queue = opened()
+    publisher = queue.publisher()
+    for start in range(0, 60, 6):
+        publisher.publish([*pack([_event(number) for number in range(start, start + 6)])])
+    stop, handled = threading.Event(), set()
+
+    class Choosy:
+        def handle(self, events: Sequence[Event]) -> None:
+            numbers = {event.event_id for event in events}
+            if "e31" in numbers:
+                raise ValueError(numbers)
+            handled.update(numbers)
+            if len(handled) == 59:
+                stop.set()
+
+    run_worker(
+        queue,
+        ONLINE,
+        Choosy(),
+        name="worker",
+        clock=lambda: NOW,
+        stop=stop,
+        metrics=WorkerMetrics(ONLINE),
+        settings=QueueSettings(most_tries=2),
+        wait_s=0.1,
+    )
+
+    buried = [event.event_id for letter in queue.dead() for event in unpack(letter.body)]
+    assert buried == ["e31"]
+    assert handled == {f"e{number}" for number in range(60)} - {"e31"}
+    assert queue.backlog(ONLINE).messages == 0
+
+
 @pytest.mark.parametrize("environment", [{}], indirect=False)
 def test_a_queue_that_does_not_answer_is_unavailable(
     kind: str, environment: dict[str, str]
 ) -> None:
-    settings = Settings(
-        queue=kind, redis_url="redis://127.0.0.1:1/0", kafka_brokers="127.0.0.1:1"
-    )
+    settings = Settings(queue=kind, redis_url="redis://127.0.0.1:1/0", kafka_brokers="127.0.0.1:1")
     queue = open_queue(settings)
 
     with pytest.raises(StoreUnavailable, match="FORESEND_"):
@@ -356,6 +398,16 @@ def test_a_queue_that_does_not_answer_is_unavailable(
 def test_kafka_without_brokers_says_which_setting_is_missing() -> None:
     with pytest.raises(ConfigError, match="FORESEND_KAFKA_BROKERS"):
         open_queue(Settings(queue="kafka"))
+
+
+def _event(number: int) -> Event:
+    return Event(
+        event_id=f"e{number}",
+        type=EventType.OPENED,
+        customer_id="c1",
+        event_time=NOW - timedelta(hours=1),
+        received_time=NOW,
+    )
 
 
 def take(consumer: Consumer, count: int, within_s: float = 15) -> list[Delivery]:

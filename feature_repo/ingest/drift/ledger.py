@@ -6,12 +6,11 @@ few seconds. It is a record for people; when it cannot be written, events flow o
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock
 from typing import Final
 
@@ -22,52 +21,37 @@ from feature_repo.errors import StoreUnavailable
 from feature_repo.ingest.drift.database import Database
 from feature_repo.ingest.drift.fingerprint import fingerprint, key_name, paths
 from feature_repo.ingest.drift.metrics import DriftMetrics, unexposed
-from feature_repo.ingest.drift.profile import Batch, Change, Kind, Profile, totals
+from feature_repo.ingest.drift.observations import (
+    COLUMNS,
+    SCHEMA,
+    Observation,
+    bring_up_to_date,
+    observation,
+    observed,
+    store,
+)
+from feature_repo.ingest.drift.profile import Batch, Change, Kind, Profile
 from feature_repo.settings import Settings
 
 FLUSH_S: Final = 5.0
 MOST_WORDS: Final = 200
 """Words of a provider that are told apart; the others share one profile."""
 
-MOST_OBSERVATIONS: Final = 2000
-"""Observations kept of a provider, so that a hostile one does not fill the disk."""
+MOST_LOGGED: Final = 20
+"""Observations of one flush that are logged one by one."""
 
 OTHER: Final = "(other)"
 _MOST_PENDING_PATHS: Final = 200_000
 
-_SCHEMA: Final = """
+_PROFILES: Final = """
 CREATE TABLE IF NOT EXISTS profiles (
   provider TEXT NOT NULL, word TEXT NOT NULL, state BLOB NOT NULL, PRIMARY KEY (provider, word)
 );
-CREATE TABLE IF NOT EXISTS observations (
-  id TEXT PRIMARY KEY, provider TEXT NOT NULL, word TEXT NOT NULL, kind TEXT NOT NULL,
-  path TEXT NOT NULL, detail TEXT NOT NULL, first_seen TEXT NOT NULL, last_seen TEXT NOT NULL,
-  count INTEGER NOT NULL, over INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS observations_by_word ON observations (provider, word);
 """
 
 _log: Final = structlog.get_logger()
 _decoder: Final = msgspec.msgpack.Decoder(Profile)
 _encoder: Final = msgspec.msgpack.Encoder()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """One change of structure. Holds paths and types, never a value."""
-
-    id: str
-    provider: str
-    word: str
-    kind: Kind
-    path: str
-    detail: str
-    first_seen: datetime
-    last_seen: datetime
-    #: Events that showed it.
-    count: int
-    #: A vanished path that came back.
-    over: bool
 
 
 @dataclass(slots=True)
@@ -76,6 +60,7 @@ class _Pending:
 
     structures: dict[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    fitting: int = 0
     first_at: datetime | None = None
     last_at: datetime | None = None
 
@@ -98,7 +83,7 @@ class Ledger:
         metrics: DriftMetrics | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = Database(settings.state_path / "drift.db", _SCHEMA)
+        self._database = Database(settings.state_path / "drift.db", _PROFILES + SCHEMA)
         self._metrics = metrics or unexposed()
         self._monotonic = monotonic
         self._lock = Lock()
@@ -110,7 +95,6 @@ class Ledger:
         self, provider: str, word: str | None, payload: object, ok: bool, at: datetime
     ) -> None:
         """Count one payload; `ok` says whether it fitted a mapping, `at` when we received it."""
-        self._metrics.seen.labels(provider, "yes" if ok else "no").inc()
         found = fingerprint(payload)
         with self._lock:
             pending = self._pending.setdefault((provider, _word(word)), _Pending())
@@ -118,6 +102,7 @@ class Ledger:
                 pending.structures[found] = paths(payload)
                 self._pending_paths += len(pending.structures[found]) + 1
             pending.counts[found] = pending.counts.get(found, 0) + 1
+            pending.fitting += ok
             pending.first_at = pending.first_at or at
             pending.last_at = at
             due = self._monotonic() - self._flushed_at >= FLUSH_S
@@ -140,17 +125,14 @@ class Ledger:
             _log.warning("drift_ledger_not_written", error=str(exc))
             self._keep(pending, pending_paths)
             return
-        for one in fresh:
-            self._metrics.observations.labels(one.provider, one.kind).inc()
-            place = {"provider": one.provider, "word": one.word, "path": one.path}
-            _log.warning("drift_observed", kind=one.kind.value, detail=one.detail, **place)
+        self._tell(pending, fresh)
 
     def observations(self, provider: str | None = None) -> list[Observation]:
         """What changed, in the order it was first seen."""
-        query = f"SELECT {_COLUMNS} FROM observations WHERE :provider IN ('', provider)"
+        query = f"SELECT {COLUMNS} FROM observations WHERE :provider IN ('', provider)"
         with self._database.reading() as connection:
             found = connection.execute(f"{query} ORDER BY first_seen, rowid", (provider or "",))
-            return [_observation(row) for row in found.fetchall()]
+            return [observation(row) for row in found.fetchall()]
 
     def profile(self, provider: str, word: str) -> Profile:
         """The usual structure of a word, as it was last written; empty when it is not known."""
@@ -161,6 +143,19 @@ class Ledger:
         """Write what was counted and release the file."""
         self.flush()
         self._database.close()
+
+    def _tell(self, pending: dict[tuple[str, str], _Pending], fresh: list[Observation]) -> None:
+        for (provider, _), counted in pending.items():
+            failed = sum(counted.counts.values()) - counted.fitting
+            self._metrics.seen.labels(provider, "yes").inc(counted.fitting)
+            self._metrics.seen.labels(provider, "no").inc(failed)
+        for one in fresh:
+            self._metrics.observations.labels(one.provider, one.kind).inc()
+        for one in fresh[:MOST_LOGGED]:
+            place = {"provider": one.provider, "word": one.word, "path": one.path}
+            _log.warning("drift_observed", kind=one.kind.value, detail=one.detail, **place)
+        if len(fresh) > MOST_LOGGED:
+            _log.warning("drift_observed_more", count=len(fresh) - MOST_LOGGED)
 
     def _keep(self, pending: dict[tuple[str, str], _Pending], pending_paths: int) -> None:
         """Take back what could not be written, unless memory has had enough."""
@@ -176,21 +171,18 @@ class Ledger:
                 word = _told_apart(connection, provider, named)
                 profile, is_new = _load(connection, provider, word)
                 batch = counted.batch()
-                _bring_up_to_date(connection, provider, word, profile, batch)
+                bring_up_to_date(connection, provider, word, batch)
                 changes = profile.absorb(batch)
                 if is_new and provider in known:
                     first = Change(kind=Kind.NEW_WORD, path="", detail="", count=batch.events)
                     changes = [first, *changes]
-                noted = [_noted(provider, word, change, batch) for change in changes]
-                fresh += [one for one in noted if _store(connection, one)]
+                found = [observed(provider, word, change, batch) for change in changes]
+                fresh += [one for one in found if store(connection, one)]
                 connection.execute(
                     "INSERT OR REPLACE INTO profiles VALUES (?, ?, ?)",
                     (provider, word, _encoder.encode(profile)),
                 )
         return fresh
-
-
-_COLUMNS: Final = "id, provider, word, kind, path, detail, first_seen, last_seen, count, over"
 
 
 def _word(word: str | None) -> str:
@@ -210,86 +202,3 @@ def _load(connection: sqlite3.Connection, provider: str, word: str) -> tuple[Pro
     query = "SELECT state FROM profiles WHERE provider = ? AND word = ?"
     row = connection.execute(query, (provider, word)).fetchone()
     return (Profile(), True) if row is None else (_decoder.decode(row[0]), False)
-
-
-def _bring_up_to_date(
-    connection: sqlite3.Connection, provider: str, word: str, profile: Profile, batch: Batch
-) -> None:
-    """Count on for what was observed before."""
-    rows = connection.execute(
-        "SELECT id, kind, path, detail FROM observations "
-        "WHERE provider = ? AND word = ? AND NOT over AND kind <> ?",
-        (provider, word, Kind.NULL_RATE_JUMP),
-    ).fetchall()
-    seen, types = totals(batch)
-    last = batch.last_at.astimezone(UTC).isoformat()
-    for id_, kind, path, detail in rows:
-        more = {
-            Kind.NEW_WORD: batch.events,
-            Kind.NEW_PATH: seen.get(path, (0, 0))[0],
-            Kind.RETYPED_PATH: types.get((path, detail.rpartition(" -> ")[2]), 0),
-            Kind.VANISHED_PATH: 0 if path in seen else batch.events,
-        }.get(Kind(kind), 0)
-        if more:
-            connection.execute(
-                "UPDATE observations SET count = count + ?, last_seen = ? WHERE id = ?",
-                (more, last, id_),
-            )
-
-
-def _noted(provider: str, word: str, change: Change, batch: Batch) -> Observation:
-    # A path may be retyped more than once; everything else happens to it once.
-    extra = change.detail if change.kind is Kind.RETYPED_PATH else ""
-    name = "\0".join((provider, word, change.kind, change.path, extra))
-    return Observation(
-        id=hashlib.sha256(name.encode()).hexdigest()[:12],
-        provider=provider,
-        word=word,
-        kind=change.kind,
-        path=change.path,
-        detail=change.detail,
-        first_seen=batch.first_at,
-        last_seen=batch.last_at,
-        count=change.count,
-        over=change.detail == "returned",
-    )
-
-
-def _store(connection: sqlite3.Connection, one: Observation) -> bool:
-    """Whether it is the first of its kind; an old one is brought up to date."""
-    last = one.last_seen.astimezone(UTC).isoformat()
-    known = connection.execute(
-        "UPDATE observations SET last_seen = ?, count = count + ?, over = ?, "
-        "detail = CASE WHEN ? THEN detail ELSE ? END WHERE id = ?",
-        (last, one.count, one.over, one.over, one.detail, one.id),
-    ).rowcount
-    if known or one.over:
-        return False
-    query = "SELECT count(*) FROM observations WHERE provider = ?"
-    if connection.execute(query, (one.provider,)).fetchone()[0] >= MOST_OBSERVATIONS:
-        return False
-    first = one.first_seen.astimezone(UTC).isoformat()
-    connection.execute(
-        f"INSERT INTO observations ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *(one.id, one.provider, one.word, one.kind, one.path, one.detail),
-            *(first, last, one.count, one.over),
-        ),
-    )
-    return True
-
-
-def _observation(row: tuple[str, str, str, str, str, str, str, str, int, int]) -> Observation:
-    id_, provider, word, kind, path, detail, first, last, count, over = row
-    return Observation(
-        id=id_,
-        provider=provider,
-        word=word,
-        kind=Kind(kind),
-        path=path,
-        detail=detail,
-        first_seen=datetime.fromisoformat(first),
-        last_seen=datetime.fromisoformat(last),
-        count=count,
-        over=bool(over),
-    )

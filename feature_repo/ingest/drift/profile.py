@@ -122,7 +122,7 @@ class Profile(msgspec.Struct):
         self, seen: Mapping[str, tuple[int, int]], types: Mapping[tuple[str, str], int]
     ) -> Iterator[Change]:
         learned = self.events >= LEARNING
-        for path, (present, _) in seen.items():
+        for path, (present, _) in sorted(seen.items()):
             if path not in self.paths:
                 if len(self.paths) >= MOST_PATHS:
                     if not self.full:

@@ -187,6 +187,12 @@ class Quarantine:
         self._metrics.open.dec(changed)
         return changed
 
+    def explain(self, id: str, rejected: Rejected) -> None:
+        """An open entry failed again: keep the newest reason."""
+        word, reason, path, detail, version, _ = _reason(rejected)
+        with self._database.writing() as connection:
+            connection.execute(_UPDATE, (word, reason, path, detail, version, id))
+
     def erase(self, concerns: Callable[[Entry], bool]) -> int:
         """Delete the entries, of any status, for which this is true, and every trace on disk."""
         doomed = [(entry.id,) for entry in self.entries(status=None) if concerns(entry)]

@@ -14,19 +14,20 @@ def judge(
     """Machine, source and score by the names of the rules that hold and the provider's verdict.
 
     A machine by the provider's word is one. Else the weights are combined by noisy-or,
-    1 - (1-w1)(1-w2)..., each weakened when the provider says it was a person. The order of
-    `found` does not matter.
+    1 - (1-w1)(1-w2)...; those for kinds of machine that the provider looked for, and did not find,
+    are weakened. The order of `found` does not matter.
     """
     if verdict is not None and verdict not in HUMAN_MACHINES:
         return verdict, PROVIDER, 1.0 if confidence is None else confidence
     if not found and verdict is None:
         return Machine.NONE, None, None
-    factor = 1.0 if verdict is None else rules.against_provider
+    weakened = () if verdict is None else rules.provider_judges
     by_weight = sorted(
         (rules.by_name[name] for name in found), key=lambda rule: (-rule.weight, rule.name)
     )
     person = 1.0
     for rule in by_weight:
+        factor = rules.against_provider if rule.machine in weakened else 1.0
         person *= 1.0 - rule.weight * factor
     # Six digits: the log compares scores at that, so a score that went through it is the same.
     score = round(1.0 - person, 6)
@@ -46,7 +47,8 @@ def add_evidence(
     """The label an event has once `found` is added to its label; None when that changes nothing.
 
     Evidence is only ever added, so the label in the end does not depend on the order in which it
-    was found, nor on how often.
+    was found, nor on how often. Evidence too weak to make a machine of a person changes nothing:
+    it is found again when more of it has come.
     """
     parts = source.split("+") if source else []
     if parts == [PROVIDER] and machine not in HUMAN_MACHINES:
@@ -60,4 +62,5 @@ def add_evidence(
     if PROVIDER in parts:
         # Whoever the provider said it was, it was no machine; a proxy keeps its name.
         verdict = machine if machine in HUMAN_MACHINES else Machine.NONE
-    return judge(rules, added, verdict)
+    judged = judge(rules, added, verdict)
+    return None if judged[0] is machine and machine in HUMAN_MACHINES else judged

@@ -151,7 +151,9 @@ class Rules(_Declared):
     version: Annotated[int, Field(ge=1)]
     dated: date
     threshold: Weight
+    #: A provider's "a person" multiplies the weights of rules for the kinds it judges by this.
     against_provider: Annotated[float, Field(ge=0.0, le=1.0)]
+    provider_judges: tuple[Machine, ...] = ()
     rules: Annotated[tuple[Rule, ...], Field(min_length=1)]
     #: Address lists by name; read beside the rules.
     lists: Annotated[Mapping[str, Any], Field(exclude=True)] = Field(default_factory=dict)

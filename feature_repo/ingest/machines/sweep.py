@@ -161,7 +161,8 @@ def _joined(bounds: Sequence[Sequence[int]], gap: int) -> list[list[int]]:
 def _acts_sql(spans: Sequence[tuple[datetime, datetime]], after: int, until: int) -> str:
     """The table of events close to the new rows, as known last, narrowed to what they concern.
 
-    A new row concerns its own message, and through its address those of others.
+    A new row concerns its own message, and through its address those of others; of each message
+    all is read, so that weak evidence found before is found again.
     """
     near = " OR ".join(
         f"event_time BETWEEN TIMESTAMPTZ '{low.isoformat()}' AND TIMESTAMPTZ '{high.isoformat()}'"
@@ -182,9 +183,16 @@ CREATE OR REPLACE TEMP TABLE {ACTS} AS
   concerned AS (
     SELECT event_id FROM close SEMI JOIN machine_new USING (customer_id, message_id)
     UNION
-    SELECT event_id FROM close SEMI JOIN machine_new USING (ip) WHERE type IN ('opened', 'clicked'))
+    SELECT event_id FROM close SEMI JOIN machine_new USING (ip)
+    WHERE type IN ('opened', 'clicked')),
+  whole AS (
+    SELECT event_id FROM close
+    SEMI JOIN (SELECT customer_id, message_id FROM close SEMI JOIN concerned USING (event_id))
+      USING (customer_id, message_id)
+    UNION
+    SELECT event_id FROM concerned)
   SELECT * EXCLUDE (op) FROM (
-    SELECT * FROM close SEMI JOIN concerned USING (event_id)
+    SELECT * FROM close SEMI JOIN whole USING (event_id)
     QUALIFY row_number() OVER (PARTITION BY event_id
                                ORDER BY received_time DESC, log_pos DESC) = 1)
   WHERE op = 'upsert';

@@ -57,8 +57,9 @@ def unpack(request: Request) -> Sequence[Any]:
 
 
 def word(item: Item) -> str | None:
-    """`type`."""
-    return word_of(item.get("type"))
+    """`type`, in small letters."""
+    found = word_of(item.get("type"))
+    return None if found is None else found.lower()
 
 
 def flags(item: Item) -> ProviderFlags:
@@ -68,12 +69,18 @@ def flags(item: Item) -> ProviderFlags:
     if machine is None:
         return NO_FLAGS
     score = item.get("machine_score")
-    is_score = isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
-    return ProviderFlags(machine=machine, confidence=float(score) if is_score else None)
+    if isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1:
+        return ProviderFlags(machine=machine, confidence=float(score))
+    return ProviderFlags(machine=machine)
 
 
 PROVIDERS: Final = (
     Provider(
-        name="canonical", verify=verify, unpack=unpack, word=word, flags=flags, aliases=("foresend",)
+        name="canonical",
+        verify=verify,
+        unpack=unpack,
+        word=word,
+        flags=flags,
+        aliases=("foresend",),
     ),
 )

@@ -11,12 +11,12 @@ from feature_repo.event import Machine
 from feature_repo.ingest.machines.flags import NO_FLAGS, ProviderFlags
 from feature_repo.ingest.providers.provider import Item, Provider, one_object
 from feature_repo.ingest.settings import IngestSettings
-from feature_repo.ingest.webhook.casts import epoch, iso_utc
 from feature_repo.ingest.webhook.errors import AuthenticationFailed, UnreadableBody
 from feature_repo.ingest.webhook.misfit import Misfit
 from feature_repo.ingest.webhook.paths import dig, word_of
 from feature_repo.ingest.webhook.request import Fetch, Request
 from feature_repo.ingest.webhook.signatures import check_age, check_hmac, secret
+from feature_repo.ingest.webhook.times import epoch, iso_utc
 
 _SIGNATURE: Final = "Klaviyo-Signature"
 _TIMESTAMP: Final = "Klaviyo-Timestamp"
@@ -112,6 +112,4 @@ def flags(item: Item) -> ProviderFlags:
     return NO_FLAGS
 
 
-PROVIDERS: Final = (
-    Provider(name="klaviyo", verify=verify, unpack=unpack, word=word, flags=flags),
-)
+PROVIDERS: Final = (Provider(name="klaviyo", verify=verify, unpack=unpack, word=word, flags=flags),)

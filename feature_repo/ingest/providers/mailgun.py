@@ -71,6 +71,4 @@ def flags(item: Item) -> ProviderFlags:
     return ProviderFlags(machine=_MACHINES.get(bot, Machine.GENERIC))
 
 
-PROVIDERS: Final = (
-    Provider(name="mailgun", verify=verify, unpack=unpack, word=word, flags=flags),
-)
+PROVIDERS: Final = (Provider(name="mailgun", verify=verify, unpack=unpack, word=word, flags=flags),)

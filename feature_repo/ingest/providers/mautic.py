@@ -69,7 +69,7 @@ def _fields(groups: Any) -> dict[str, Any]:
 
 
 def word(item: Item) -> str | None:
-    """The key in the body; a page hit with its source, a change of subscription with the new one."""
+    """The key in the body; a page hit with its source, a subscription with its new state."""
     trigger = word_of(item.get("trigger"))
     if trigger == "mautic.page_on_hit":
         detail = word_of(dig(item, "hit", "source"))

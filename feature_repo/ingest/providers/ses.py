@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
 from feature_repo.ingest.providers.provider import Item, Provider, one_object
 from feature_repo.ingest.settings import IngestSettings
-from feature_repo.ingest.webhook.casts import iso
 from feature_repo.ingest.webhook.certificates import Certificates
 from feature_repo.ingest.webhook.errors import AuthenticationFailed, UnreadableBody
 from feature_repo.ingest.webhook.json_body import read_json
@@ -28,6 +27,7 @@ from feature_repo.ingest.webhook.misfit import Misfit
 from feature_repo.ingest.webhook.paths import dig, word_of
 from feature_repo.ingest.webhook.request import Fetch, Request
 from feature_repo.ingest.webhook.signatures import check_age
+from feature_repo.ingest.webhook.times import iso
 
 _HOST: Final = re.compile(r"sns\.[a-z]{2}(?:-[a-z]+)+-\d+\.amazonaws\.com(?:\.cn)?")
 _HASHES: Final = {"1": SHA1, "2": SHA256}
@@ -143,9 +143,9 @@ def unpack(request: Request) -> Sequence[Any]:
 
 
 def _per_recipient(event: dict[str, Any], sns: dict[str, Any]) -> list[Any]:
-    kind = event.get("eventType", event.get("notificationType"))
+    kind = _kind(event) or ""
     tags = dig(event, "mail", "tags")
-    found = _recipients(event, str(kind))
+    found = _recipients(event, kind)
     if len(found) < 2 or kind in _ONE_PERSON:
         only = found[0] if len(found) == 1 else None
         return [{**event, "sns": sns, "recipient": only, "arguments": tags}]
@@ -166,7 +166,7 @@ def _recipients(event: dict[str, Any], kind: str) -> list[Any]:
 
 def word(item: Item) -> str | None:
     """`eventType` or `notificationType`; a bounce with its type."""
-    kind = word_of(item.get("eventType")) or word_of(item.get("notificationType"))
+    kind = _kind(item)
     if kind == "Bounce":
         detail = word_of(dig(item, "bounce", "bounceType"))
     elif kind == "Subscription":
@@ -175,6 +175,10 @@ def word(item: Item) -> str | None:
     else:
         detail = None
     return kind if detail is None else f"{kind}/{detail}"
+
+
+def _kind(event: Item) -> str | None:
+    return word_of(event.get("eventType")) or word_of(event.get("notificationType"))
 
 
 PROVIDERS: Final = (

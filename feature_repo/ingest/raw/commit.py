@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from datetime import datetime, timedelta
 
 from feature_repo.ingest.raw.appender import Appender, OpenSegment, RawStoreUnavailable
 from feature_repo.ingest.raw.record import RawRecord, encode
+
+Resolve = Callable[[str | RawStoreUnavailable], None]
+"""Told the reference of a record once it is durable, or why it is not; by the thread."""
 
 
 class GroupCommit:
@@ -39,7 +41,7 @@ class GroupCommit:
         self._window_s = window_s
         self._seal_request = seal_request
         self._opened, self._sealed, self._committed = opened, sealed, committed
-        self._waiting: list[tuple[RawRecord, Future[str]]] = []
+        self._waiting: list[tuple[RawRecord, Resolve]] = []
         self._changed = threading.Condition()
         #: Held while the open segment is written to or exchanged.
         self._writing = threading.Lock()
@@ -47,20 +49,19 @@ class GroupCommit:
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def submit(self, record: RawRecord) -> Future[str]:
-        """The reference of the record, once it is durable; else RawStoreUnavailable."""
-        done: Future[str] = Future()
+    def submit(self, record: RawRecord, resolve: Resolve) -> None:
+        """Make the record durable soon."""
         with self._changed:
             if self._closed:
                 message = "The raw store is closed: this process is stopping."
-                done.set_exception(RawStoreUnavailable(message))
-                return done
+                resolve(RawStoreUnavailable(message))
+                return
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="raw-store", daemon=True)
                 self._thread.start()
-            self._waiting.append((record, done))
-            self._changed.notify()
-        return done
+            self._waiting.append((record, resolve))
+            if len(self._waiting) == 1:
+                self._changed.notify()
 
     def rotate(self, *, force: bool = False) -> None:
         """End the open segment if it is full, old or asked to end."""
@@ -86,7 +87,7 @@ class GroupCommit:
             if size:
                 self._committed(len(batch), size, time.perf_counter() - started)
 
-    def _next_batch(self) -> list[tuple[RawRecord, Future[str]]]:
+    def _next_batch(self) -> list[tuple[RawRecord, Resolve]]:
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()
@@ -96,7 +97,7 @@ class GroupCommit:
             batch, self._waiting = self._waiting, []
         return batch
 
-    def _commit(self, batch: Sequence[tuple[RawRecord, Future[str]]]) -> int:
+    def _commit(self, batch: Sequence[tuple[RawRecord, Resolve]]) -> int:
         """Bytes written; 0 when they could not be."""
         payloads = [encode(record) for record, _ in batch]
         try:
@@ -106,11 +107,11 @@ class GroupCommit:
         except RawStoreUnavailable as exc:
             if self._segment is not None:
                 self._end(self._segment)
-            for _, done in batch:
-                done.set_exception(exc)
+            for _, resolve in batch:
+                resolve(exc)
             return 0
-        for (_, done), ref in zip(batch, refs, strict=True):
-            done.set_result(ref)
+        for (_, resolve), ref in zip(batch, refs, strict=True):
+            resolve(ref)
         return segment.durable - before
 
     def _open_segment(self) -> OpenSegment:

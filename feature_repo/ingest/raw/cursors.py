@@ -52,7 +52,8 @@ class Cursors:
 
     def set(self, segment: str, cursor: Cursor) -> None:
         """Keep a cursor."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._known:
+            self._folder.mkdir(parents=True, exist_ok=True)
         fresh = self._folder / f"{segment}.new"
         fresh.write_bytes(msgspec.json.encode(cursor))
         fresh.replace(self._folder / segment)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from feature_repo.errors import StoreUnavailable
 from feature_repo.ingest.settings import IngestSettings
-from feature_repo.ingest.webhook.casts import first
 from feature_repo.ingest.webhook.redaction import is_address
+from feature_repo.ingest.webhook.values import first
 
 LONGEST: Final = 512
 """Characters of an id."""
@@ -56,9 +56,17 @@ class Customers:
     def _by_address(self, address: str | None) -> str | None:
         if address is None:
             return None
-        digest = address_digest(address)
-        known = None if self._table is None else self._table.get(digest)
-        return known or f"e:{digest[:32]}"
+        known = None if self._table is None else self._table.get(address_digest(address))
+        return known or stand_in(address)
+
+
+def stand_in(address: str) -> str:
+    """The id of a customer of whom nothing but the address is known.
+
+    >>> stand_in("jane@example.com")
+    'e:8c87b489ce35cf2e2f39f80e282cb2e8'
+    """
+    return f"e:{address_digest(address)[:32]}"
 
 
 def address_digest(address: str) -> str:

@@ -6,6 +6,7 @@ A company's own domain says nothing without asking DNS, which an event must not 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 _DOMAINS: Final = {
@@ -71,7 +72,11 @@ def family_of_address(address: str) -> str | None:
     >>> family_of_address("jane@hotmail.co.uk"), family_of_address("jane@shop.example")
     ('microsoft', None)
     """
-    domain = address.rpartition("@")[2].strip("> ").lower()
+    return _family_of_domain(address.rpartition("@")[2].strip("> ").lower())
+
+
+@lru_cache(maxsize=16_384)
+def _family_of_domain(domain: str) -> str | None:
     known = _FAMILIES.get(domain)
     if known is not None:
         return known

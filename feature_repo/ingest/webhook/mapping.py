@@ -38,7 +38,13 @@ FIELDS: Final[dict[str, str]] = {
 }
 """What a mapping may fill, and what each of them is."""
 
-_DEFAULT_CASTS: Final = {"text": "text", "number": "number", "whole": "whole", "object": "pairs"}
+_DEFAULT_CASTS: Final = {
+    "address": "mailbox",
+    "text": "text",
+    "number": "number",
+    "whole": "whole",
+    "object": "pairs",
+}
 
 Spec = Any
 """A path, a list of alternatives, `{cast: path}`, `{const: value}`, `{local: path, zone: name}`."""
@@ -85,8 +91,8 @@ class Mapping(BaseModel):
     identity: tuple[str, ...] = ()
     #: The provider's ids repeat after a day, so the day is made part of them.
     event_id_per_day: bool = False
-    #: The ids are unique in a whole installation, not only among the provider's.
-    event_id_is_global: bool = False
+    #: The payloads are our own: ids hold for the whole installation, and words are types.
+    is_canonical: bool = False
     #: What becomes of an event that names no customer.
     without_customer: Literal["reject", "ignore"] = "reject"
 
@@ -130,7 +136,8 @@ def alternatives(name: str, spec: Spec) -> list[tuple[Any, str, str]]:
     if isinstance(spec, list):
         return [found for inner in spec for found in alternatives(name, inner)]
     if isinstance(spec, str):
-        return [(spec, _DEFAULT_CASTS.get(FIELDS[name], ""), "")]
+        default = _DEFAULT_CASTS.get(name) or _DEFAULT_CASTS.get(FIELDS[name], "")
+        return [(spec, default, "")]
     if isinstance(spec, dict) and "local" in spec and set(spec) <= {"local", "zone"}:
         return [(path, "local", str(spec.get("zone"))) for path in _as_list(spec["local"])]
     if isinstance(spec, dict) and len(spec) == 1:

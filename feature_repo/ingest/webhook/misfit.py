@@ -10,7 +10,7 @@ _LONGEST: Final = 60
 class Misfit(Exception):
     """A value is missing or not what the mapping says. Caught per event, never shown to a user."""
 
-    def __init__(self, reason: str, detail: str, path: str = "") -> None:
+    def __init__(self, detail: str, reason: str, path: str = "") -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail

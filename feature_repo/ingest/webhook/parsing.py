@@ -23,10 +23,10 @@ from feature_repo.ingest.webhook.customers import Customers
 from feature_repo.ingest.webhook.json_body import Unreadable, as_json, read_json
 from feature_repo.ingest.webhook.misfit import Misfit, shown
 from feature_repo.ingest.webhook.request import Fetch, Request
-from feature_repo.ingest.webhook.version import Arrival, Version
+from feature_repo.ingest.webhook.version import Arrival, Plan, Version
 
-Observe = Callable[[str, str, Mapping[str, Any], bool], None]
-"""Told of each event: provider, word, payload, and whether it fitted."""
+Observe = Callable[[str, str | None, Mapping[str, Any], bool], None]
+"""Told of each event: provider, word if there is one, payload, and whether it fitted."""
 
 
 def parse(
@@ -133,37 +133,37 @@ class _Parser:
         self._received_time = received_time
         self._raw_ref = raw_ref
         self._observe = observe
+        self._by_word: dict[str, list[tuple[Version, Plan | None]]] = {}
 
     def outcome(self, item: Any, index: int) -> Event | Rejected | None:
         """The event, why there is none, or None for what is no event for us."""
         if not isinstance(item, dict):
             reason = "unreadable_event" if isinstance(item, Unreadable) else "not_an_object"
             what = "nested too deep" if isinstance(item, Unreadable) else shown(item)
-            misfit = Misfit(reason, f"the event is {what}, not an object")
+            misfit = Misfit(f"the event is {what}, not an object", reason)
             return self._rejected(item, index, None, misfit)
         word = self._provider.word(item)
-        if word is None:
-            misfit = Misfit("missing_type", "nothing in the event says what happened")
-            return self._rejected(item, index, None, misfit)
         try:
             event = self._event(item, index, word)
         except Misfit as misfit:
-            if self._observe is not None:
-                self._observe(self._provider.name, word, item, False)
+            self._tell(word, item, fits=False)
             return self._rejected(item, index, word, misfit)
-        if self._observe is not None:
-            self._observe(self._provider.name, word, item, True)
+        self._tell(word, item, fits=True)
         return None if event is None else label(event, self._provider.flags(item))
 
-    def _event(self, item: dict[str, Any], index: int, word: str) -> Event | None:
-        """The event by the newest version that fits, None when it is ignored.
+    def _tell(self, word: str | None, item: dict[str, Any], *, fits: bool) -> None:
+        if self._observe is not None:
+            self._observe(self._provider.name, word, item, fits)
 
-        A version that knows the word counts before one that does not.
+    def _event(self, item: dict[str, Any], index: int, word: str | None) -> Event | None:
+        """The event by the newest version that fits, None when it is ignored.
 
         Raises:
             Misfit: no version fits.
         """
-        known = [v for v in self._versions if v.ignores(word) or v.plan(word) is not None]
+        if word is None:
+            message = "nothing in the event says what happened"
+            raise Misfit(message, "missing_type")
         arrival = Arrival(
             provider=self._provider.name,
             received_time=self._received_time,
@@ -172,14 +172,30 @@ class _Parser:
             schema_fingerprint=fingerprint(item),
         )
         problem: Misfit | None = None
-        for version in known or self._versions:
+        for version, plan in self._choices(word):
+            if plan is None:
+                return None
             try:
-                return _made(version, word, item, arrival)
+                return version.event(plan, word, item, arrival)
             except Misfit as misfit:
                 problem = problem or misfit
         if problem is None:
-            problem = Misfit("no_mapping", "this version has no mapping for the provider")
+            message = "this version has no mapping for the provider"
+            raise Misfit(message, "no_mapping")
         raise problem
+
+    def _choices(self, word: str) -> list[tuple[Version, Plan | None]]:
+        """Versions to try with what the word means in each; None: it is no event for us.
+
+        If any version knows the word, those that do not are not asked.
+        """
+        found = self._by_word.get(word)
+        if found is None:
+            meanings = [(version, *version.meaning(word)) for version in self._versions]
+            known = [(version, plan) for version, plan, is_known in meanings if is_known]
+            found = known or [(version, plan) for version, plan, _ in meanings]
+            self._by_word[word] = found
+        return found
 
     def _rejected(self, item: Any, index: int, word: str | None, misfit: Misfit) -> Rejected:
         return Rejected(
@@ -195,10 +211,3 @@ class _Parser:
             schema_fingerprint=None if isinstance(item, Unreadable) else fingerprint(item),
             mapping_version=self._versions[0].label if self._versions else None,
         )
-
-
-def _made(version: Version, word: str, item: dict[str, Any], arrival: Arrival) -> Event | None:
-    plan = version.plan(word)
-    if plan is None and version.ignores(word):
-        return None
-    return version.event(plan or version.unknown, word, item, arrival)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from feature_repo.ingest.webhook.casts import CASTS, Cast, local
+from feature_repo.ingest.webhook.casts import CASTS, Cast
 from feature_repo.ingest.webhook.mapping import Spec, alternatives
 from feature_repo.ingest.webhook.misfit import Misfit
 from feature_repo.ingest.webhook.paths import Getter, getter
+from feature_repo.ingest.webhook.times import local
 
 Item = Mapping[str, Any]
 Reader = Callable[[Item], Any]
@@ -18,24 +19,26 @@ Raises:
     Misfit: it is there and cannot be read.
 """
 
+Step = tuple[Getter, Cast, str]
+"""Where a value lies, how it is read, and its path for errors."""
+
 DESCRIPTIVE: Final = frozenset(
-    ("user_agent", "ip", "reason", "smtp_code", "bounce_class", "country", "link_id")
-    + ("sending_domain", "mailbox_provider", "provider_emitted_time", "utc_offset_minutes")
+    (
+        *("user_agent", "ip", "reason", "smtp_code", "bounce_class", "country", "link_id"),
+        *("sending_domain", "mailbox_provider", "provider_emitted_time", "utc_offset_minutes"),
+    )
 )
 """Fields that only describe: an odd value in one of them never costs the event."""
 
 
 def reader(name: str, spec: Spec) -> Reader:
     """The reader of one field."""
-    choices = alternatives(name, spec)
-    if len(choices) == 1 and choices[0][1] == "const":
-        return _constant(choices[0][0])
-    steps = tuple(_step(path, cast, zone) for path, cast, zone in choices)
-    read = _only(*steps[0]) if len(steps) == 1 else _first_of(steps)
-    return _lenient(read) if name in DESCRIPTIVE else read
+    steps = tuple(_step(path, cast, zone) for path, cast, zone in alternatives(name, spec))
+    is_strict = name not in DESCRIPTIVE
+    return _only(*steps[0], is_strict) if len(steps) == 1 else _first_of(steps, is_strict)
 
 
-def _step(path: Any, cast: str, zone: str) -> tuple[Getter, Cast, str]:
+def _step(path: Any, cast: str, zone: str) -> Step:
     if cast == "const":
         return _constant(path), _same, ""
     return getter(path), local(zone) if cast == "local" else CASTS[cast], path
@@ -49,7 +52,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _only(get: Getter, cast: Cast, path: str) -> Reader:
+def _only(get: Getter, cast: Cast, path: str, is_strict: bool) -> Reader:
     def read(item: Item) -> Any:
         value = get(item)
         if value is None:
@@ -57,13 +60,15 @@ def _only(get: Getter, cast: Cast, path: str) -> Reader:
         try:
             return cast(value)
         except Misfit as misfit:
+            if not is_strict:
+                return None
             misfit.path = path
             raise
 
     return read
 
 
-def _first_of(steps: tuple[tuple[Getter, Cast, str], ...]) -> Reader:
+def _first_of(steps: tuple[Step, ...], is_strict: bool) -> Reader:
     def read(item: Item) -> Any:
         for get, cast, path in steps:
             value = get(item)
@@ -72,6 +77,8 @@ def _first_of(steps: tuple[tuple[Getter, Cast, str], ...]) -> Reader:
             try:
                 found = cast(value)
             except Misfit as misfit:
+                if not is_strict:
+                    continue
                 misfit.path = path
                 raise
             if found is not None:
@@ -79,13 +86,3 @@ def _first_of(steps: tuple[tuple[Getter, Cast, str], ...]) -> Reader:
         return None
 
     return read
-
-
-def _lenient(read: Reader) -> Reader:
-    def read_or_none(item: Item) -> Any:
-        try:
-            return read(item)
-        except Misfit:
-            return None
-
-    return read_or_none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from feature_repo.event import (
@@ -12,6 +12,7 @@ from feature_repo.event import (
     EventType,
     Machine,
     Op,
+    amount_micros,
     check_amount,
     check_times,
     deterministic_id,
@@ -29,6 +30,8 @@ _APART: Final = frozenset(
 )
 """Fields that are not copied into the event but used to make it."""
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _WIDEST_OFFSET: Final = 18 * 60
 
 
@@ -58,7 +61,7 @@ class Plan:
 
 
 class Version:
-    """A compiled mapping. `plan` says what a word means, `event` makes the event."""
+    """A compiled mapping. `meaning` says how a word is read, `event` makes the event."""
 
     def __init__(self, mapping: Mapping) -> None:
         self.mapping = mapping
@@ -75,20 +78,18 @@ class Version:
         self._ignored = frozenset(mapping.ignore)
         self._ignored_starts = tuple(w[:-1] for w in mapping.ignore if w.endswith("*"))
 
-    def plan(self, word: str) -> Plan | None:
-        """The plan of a word, or of the nearest word above it; None when it is not known."""
-        found = self._plans.get(word)
-        if found is not None:
-            return found
-        return next((self._plans[w] for w in _upwards(word) if w in self._plans), None)
+    def meaning(self, word: str) -> tuple[Plan | None, bool]:
+        """How a word is read, and whether it is known. No plan: it is no event for us.
 
-    def ignores(self, word: str) -> bool:
-        """Whether the word is no event for us."""
-        if word in self._ignored or (
-            self._ignored_starts and word.startswith(self._ignored_starts)
-        ):
-            return True
-        return any(w in self._ignored for w in _upwards(word))
+        `a/b` means what `a` means, if it is not listed itself.
+        """
+        for listed in (word, *_upwards(word)):
+            plan = self._plans.get(listed)
+            if plan is not None:
+                return plan, True
+            if listed in self._ignored or listed.startswith(self._ignored_starts):
+                return None, True
+        return self.unknown, False
 
     def event(self, plan: Plan, word: str, item: Item, arrival: Arrival) -> Event | None:
         """The event; None when it names no customer and the mapping ignores such events.
@@ -96,25 +97,13 @@ class Version:
         Raises:
             Misfit: a field is missing or not what the mapping says.
         """
-        event_time = plan.read("event_time", item)
-        if event_time is None:
-            message = "the time of the event is missing"
-            raise Misfit("missing_event_time", message, self._paths("event_time"))
-        problem = check_times(event_time, arrival.received_time)
-        if problem is not None:
-            raise Misfit("impossible_time", problem, self._paths("event_time"))
+        event_time = self._event_time(plan, item, arrival)
         address = plan.read("address", item)
-        customer_id = arrival.customers.resolve(
-            plan.read("arguments", item), plan.read("customer_id", item), address
-        ) or plan.read("fallback_customer_id", item)
+        customer_id = self._customer(plan, item, arrival, address)
         if customer_id is None:
-            if self.mapping.without_customer == "ignore":
-                return None
-            message = "neither a customer id nor an address is there"
-            raise Misfit("missing_customer_id", message, self._paths("customer_id", "address"))
+            return None
         values: dict[str, Any] = {
             "provider": arrival.provider,
-            "provider_event": word,
             "type": plan.type,
             "customer_id": customer_id,
             "event_time": event_time,
@@ -127,28 +116,51 @@ class Version:
             value = read(item)
             if value is not None:
                 values[name] = value
+        if not self.mapping.is_canonical or plan is self.unknown:
+            values["provider_event"] = word
         _mend(values, address)
-        values["event_id"] = self._event_id(plan, item, values, address)
+        who = customer_id if address is None else address
+        values["event_id"] = self._event_id(plan, word, item, values, who)
         _check(values)
         return Event(**values)
 
-    def _event_id(
-        self, plan: Plan, item: Item, values: dict[str, Any], address: str | None
-    ) -> str:
+    def _event_time(self, plan: Plan, item: Item, arrival: Arrival) -> datetime:
+        found: datetime | None = plan.read("event_time", item)
+        if found is None:
+            message = "the time of the event is missing"
+            raise Misfit(message, "missing_event_time", self._paths("event_time"))
+        problem = check_times(found, arrival.received_time)
+        if problem is not None:
+            raise Misfit(problem, "impossible_time", self._paths("event_time"))
+        return found
+
+    def _customer(
+        self, plan: Plan, item: Item, arrival: Arrival, address: str | None
+    ) -> str | None:
+        arguments, own = plan.read("arguments", item), plan.read("customer_id", item)
+        found = arrival.customers.resolve(arguments, own, address)
+        if found is None:
+            found = plan.read("fallback_customer_id", item)
+        if found is None and self.mapping.without_customer == "reject":
+            message = "neither a customer id nor an address is there"
+            raise Misfit(message, "missing_customer_id", self._paths("customer_id", "address"))
+        return found
+
+    def _event_id(self, plan: Plan, word: str, item: Item, values: dict[str, Any], who: str) -> str:
         own: str | None = plan.read("event_id", item)
         provider: str = values["provider"]
         if own is not None:
-            if self.mapping.event_id_is_global:
+            if self.mapping.is_canonical:
                 return own
             day = f"{values['event_time']:%Y-%m-%d}:" if self.mapping.event_id_per_day else ""
             return f"{provider}:{day}{own}"
         if values.get("op") == Op.RETRACT:
             message = "op 'retract' needs the event_id of what it withdraws"
-            raise Misfit("retract_without_id", message, self._paths("event_id"))
-        who = values["customer_id"] if address is None else address.lower()
+            raise Misfit(message, "retract_without_id", self._paths("event_id"))
+        if self.mapping.is_canonical:
+            return canonical_id(values)
         extra = (shown(get(item)) for get in self._identity)
         at = values["event_time"].isoformat()
-        word = values["provider_event"]
         message_id, url = values.get("message_id"), values.get("url")
         return deterministic_id(provider, word, message_id, who, at, url, *extra)
 
@@ -165,6 +177,20 @@ class Version:
         return ", ".join(
             path for name in names if (path := _first_path(self.mapping.fields.get(name)))
         )
+
+
+def canonical_id(values: dict[str, Any]) -> str:
+    """The id that an import of files makes of the same fields."""
+    return deterministic_id(
+        values["provider"],
+        values["type"],
+        values["customer_id"],
+        (values["event_time"] - _EPOCH) // _MICROSECOND,
+        *(values.get(name) for name in ("provider_event", "campaign_id", "message_id")),
+        *(values.get(name) for name in ("url", "link_id")),
+        amount_micros(values.get("amount")),
+        values.get("currency"),
+    )
 
 
 def _upwards(word: str) -> Iterator[str]:
@@ -201,16 +227,16 @@ def _check(values: dict[str, Any]) -> None:
     for name in ("event_id", "customer_id"):
         if len(values[name]) > LONGEST:
             message = f"{name} has more than {LONGEST} characters"
-            raise Misfit("too_long", message, name)
+            raise Misfit(message, "too_long", name)
     problem = check_amount(values.get("amount"))
     if problem is not None:
-        raise Misfit("bad_amount", problem, "amount")
+        raise Misfit(problem, "bad_amount", "amount")
     if abs(values.get("utc_offset_minutes", 0)) > _WIDEST_OFFSET:
         message = "utc_offset_minutes is more than 18 hours"
-        raise Misfit("bad_utc_offset", message, "utc_offset_minutes")
+        raise Misfit(message, "bad_utc_offset", "utc_offset_minutes")
     if not 0.0 <= values.get("machine_score", 0.0) <= 1.0:
         message = f"machine_score {values['machine_score']} is not between 0 and 1"
-        raise Misfit("bad_machine_score", message, "machine_score")
+        raise Misfit(message, "bad_machine_score", "machine_score")
     for name, enum in _ENUMS:
         if name in values:
             values[name] = _one_of(name, values[name], enum)
@@ -221,7 +247,7 @@ def _one_of(name: str, value: str, enum: Callable[[str], Op | Machine]) -> Op | 
         return enum(value.lower())
     except ValueError as exc:
         message = f"{name} {shown(value)} is not one of the words of docs/events.md"
-        raise Misfit(f"bad_{name}", message, name) from exc
+        raise Misfit(message, f"bad_{name}", name) from exc
 
 
 _ENUMS: Final[tuple[tuple[str, Callable[[str], Op | Machine]], ...]] = (

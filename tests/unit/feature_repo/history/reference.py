@@ -6,6 +6,7 @@ rounding is part of the promise.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -149,15 +150,18 @@ def _windows(known: Sequence[tuple[int, Row]], at: datetime) -> State:
 
 
 def _profile(known: Sequence[tuple[int, Row]], at: datetime) -> State:
+    def last(row: Row) -> tuple[datetime, str]:
+        return row["event_time"], hashlib.md5(row["event_id"].encode()).hexdigest()
+
     def newest(name: str) -> Any:
-        stated = [(r["event_time"], place, r[name]) for place, r in known if r[name] is not None]
-        return max(stated)[-1] if stated else None
+        stated = [row for _, row in known if row[name] is not None]
+        return max(stated, key=last)[name] if stated else None
 
     told = {"subscribed": 1.0, "unsubscribed": 0.0, "complained": 0.0}
-    said = [(r["event_time"], place, told[r["type"]]) for place, r in known if r["type"] in told]
+    said = [row for _, row in known if row["type"] in told]
     offset = newest("utc_offset_minutes")
     return {
         **{name: newest(name) for name in naming.PROFILE_TEXT},
         "utc_offset_minutes": None if offset is None else float(offset),
-        "is_subscribed": max(said)[-1] if said else 1.0,
+        "is_subscribed": told[max(said, key=last)["type"]] if said else 1.0,
     }

@@ -72,7 +72,12 @@ def hashes(con: duckdb.DuckDBPyConnection, log: EventLog) -> set[str]:
 
 def test_what_is_not_said_does_not_count() -> None:
     at = datetime(2024, 3, 4, tzinfo=UTC)
-    said: dict[str, Any] = {"event_id": "e", "type": EventType.OPENED, "customer_id": "c", "event_time": at}
+    said: dict[str, Any] = {
+        "event_id": "e",
+        "type": EventType.OPENED,
+        "customer_id": "c",
+        "event_time": at,
+    }
 
     first = Event(**said, received_time=at, raw_ref="a#1")
     again = Event(**said, received_time=at + timedelta(days=2), backfilled=True)

@@ -6,7 +6,7 @@ import json
 import random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo.ingest.drift.fingerprint import (
@@ -75,12 +75,14 @@ def test_half_a_character_is_no_obstacle() -> None:
     assert fingerprint(json.loads('{"\\ud800": 1}')) == fingerprint_of(paths({"\ud800": 1}))
 
 
+@settings(max_examples=60)
 @given(JSON)
 def test_the_fingerprint_depends_on_the_paths_alone(payload: object) -> None:
     assert fingerprint(payload) == fingerprint_of(paths(payload))
     assert len(fingerprint(payload)) == 16
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=8), st.randoms())
 def test_the_order_of_keys_does_not_matter(
     payload: dict[str, object], order: random.Random

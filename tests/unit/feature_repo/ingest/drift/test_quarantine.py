@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,31 +144,6 @@ def test_a_word_with_half_a_character_is_kept_readable(quarantine: Quarantine) -
 
     (group,) = quarantine.groups()
     assert group.provider_event == "op?en"
-
-
-def _add_from_a_process(home: Path, first: int, count: int) -> None:
-    store = Quarantine(Settings(home=home))
-    for n in range(first, first + count):
-        # Every second one is added by both.
-        store.add([rejected(n)])
-    store.close()
-
-
-def test_processes_add_side_by_side(settings: Settings) -> None:
-    context = multiprocessing.get_context("spawn")
-    ranges = ((0, 40), (20, 40))
-    workers = [
-        context.Process(target=_add_from_a_process, args=(settings.home, *each)) for each in ranges
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    store = Quarantine(settings)
-    assert store.count() == 60
-    store.close()
 
 
 def test_a_full_disk_is_told_and_nothing_is_half_kept(

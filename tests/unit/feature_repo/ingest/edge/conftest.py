@@ -20,6 +20,7 @@ from feature_repo.event import Event, EventType
 from feature_repo.ingest.app import IngestPorts, create_app
 from feature_repo.ingest.backpressure import Pressure
 from feature_repo.ingest.confirmation import Confirmations
+from feature_repo.ingest.inbound import Inbound
 from feature_repo.ingest.mapper import Mapper, MapperPorts
 from feature_repo.ingest.metrics import Metrics
 from feature_repo.ingest.raw.cursors import Cursors
@@ -205,11 +206,11 @@ class Ingest:
     folder: Path
     settings: IngestSettings
     keys: KeyFile | None = None
+    inbound: Inbound = field(default_factory=lambda: MemoryInbound())
     visited: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.clock = Clock()
-        self.inbound = MemoryInbound()
         self.queue = TroubledQueue(self.clock)
         self.quarantine = MemoryQuarantine()
         self.metrics = Metrics()

@@ -113,7 +113,7 @@ def test_more_deliveries_than_may_be_in_hand_are_503(make_ingest: MakeIngest) ->
                 return await client.post("/ingest/sendgrid", content=content, headers=SIGNED)
 
             held = [asyncio.create_task(post(slow())) for _ in range(2)]
-            while ingest.metrics.in_flight._value.get() < 2:
+            while ingest.app.edge.admission.requests < 2:
                 await asyncio.sleep(0)
             third = await post(BODY)
             go_on.set()
@@ -140,7 +140,7 @@ def test_bytes_in_hand_are_bounded(make_ingest: MakeIngest) -> None:
                 return await client.post("/ingest/sendgrid", content=content, headers=SIGNED)
 
             held = asyncio.create_task(post(slow()))
-            while ingest.metrics.received._value.get() < 5:
+            while ingest.app.edge.admission.bytes < 5:
                 await asyncio.sleep(0)
             second = await post(BODY)
             go_on.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,11 @@ VERDICTS = [
     (BROWSER, Machine.APPLE_MPP, None, Machine.APPLE_MPP, "provider", 1.0),
     (BROWSER, Machine.GENERIC, 0.7, Machine.GENERIC, "provider", 0.7),
     (GMAIL, Machine.SCANNER, None, Machine.SCANNER, "provider", 1.0),
-    # "a person" halves the evidence of the rules
+    # "a person" halves the evidence for a pre-fetch, and not that for a scanner
+    ("curl/8.1", Machine.NONE, None, Machine.SCANNER, "scripted_agent+provider", 0.9),
     ("Mozilla/5.0", Machine.NONE, None, Machine.NONE, "apple_bare_agent+provider", 0.45),
     (BROWSER, Machine.NONE, None, Machine.NONE, "provider", 0.0),
-    (GMAIL, Machine.NONE, None, Machine.GMAIL_PROXY, "google_image_proxy+provider", 0.025),
+    (GMAIL, Machine.NONE, None, Machine.GMAIL_PROXY, "google_image_proxy+provider", 0.05),
     # a proxy by the provider's word
     (BROWSER, Machine.GMAIL_PROXY, None, Machine.GMAIL_PROXY, "provider", 0.0),
     # no word is not the word "a person"
@@ -190,14 +192,24 @@ def test_the_label_in_the_end_does_not_depend_on_the_order_of_evidence() -> None
     rules = load_rules()
     names = ["clicked_soon", "link_burst", "many_links"]
 
-    one = add_evidence(rules, Machine.NONE, None, names)
-    step: tuple[Machine, str | None, float | None] | None = (Machine.NONE, None, None)
-    for name in reversed(names):
-        assert step is not None
-        step = add_evidence(rules, step[0], step[1], [name])
+    whole = judge(rules, names, None)
+    for order in permutations(names):
+        held: tuple[Machine, str | None, float | None] = (Machine.NONE, None, None)
+        for number in range(1, len(order) + 1):
+            # What was found before is found again with what is new.
+            held = add_evidence(rules, held[0], held[1], order[:number]) or held
+        assert held == whole
 
-    assert one == step == judge(rules, names, None)
-    assert add_evidence(rules, Machine.SCANNER, one[1] if one else None, names) is None
+    assert add_evidence(rules, whole[0], whole[1], names) is None
+
+
+def test_weak_evidence_does_not_touch_a_person() -> None:
+    rules = load_rules()
+
+    assert add_evidence(rules, Machine.NONE, None, ["clicked_soon"]) is None
+    proxied = add_evidence(rules, Machine.GMAIL_PROXY, "google_image_proxy", ["beside_burst"])
+    assert proxied is not None
+    assert proxied[0] is Machine.SCANNER
 
 
 def test_an_installation_may_have_its_own_rules_and_lists(tmp_path: Path) -> None:

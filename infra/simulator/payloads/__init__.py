@@ -1,0 +1,1 @@
+"""Events in the forms in which sending services report them."""
