@@ -26,11 +26,17 @@ class ArchiveHandler:
     """
 
     def __init__(
-        self, settings: Settings, client: redis.Redis, clock: Callable[[], datetime]
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        clock: Callable[[], datetime],
+        *,
+        lock_wait_s: float = 30.0,
     ) -> None:
+        del clock  # Every handler is given one; nothing here depends on the time.
         self._client = client
         self._key = corrected_key(settings.project)
-        self._writer = LogWriter(settings, writer=ARCHIVE)
+        self._writer = LogWriter(settings, writer=ARCHIVE, lock_wait_s=lock_wait_s)
 
     def handle(self, events: Sequence[Event]) -> None:
         """Append the events, and hand over what they or earlier ones corrected.

@@ -16,30 +16,22 @@ _FRESHNESS: Final = (0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 5.0, 15
 _EVENTS: Final = (1, 10, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 
 
-class WorkerMetrics:
-    """The series of one worker process."""
+class QueueMetrics:
+    """The series of the queue as one group sees it."""
 
-    def __init__(self, group: str) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.group = group
-        labels = ("group",)
-        self._backlog = Gauge(
-            "foresend_queue_backlog_messages",
-            "Messages the group has not finished.",
-            labels,
-            registry=registry,
+    def __init__(self, group: str, registry: CollectorRegistry) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, ("group",), registry=registry).labels(group)
+
+        self._backlog = gauge(
+            "foresend_queue_backlog_messages", "Messages the group has not finished."
         )
-        self._pending = Gauge(
-            "foresend_queue_pending_messages",
-            "Messages handed out and not acknowledged.",
-            labels,
-            registry=registry,
+        self._pending = gauge(
+            "foresend_queue_pending_messages", "Messages handed out and not acknowledged."
         )
-        self._oldest = Gauge(
+        self._oldest = gauge(
             "foresend_queue_oldest_age_seconds",
             "Age of the oldest message the group has not finished.",
-            labels,
-            registry=registry,
         )
         self._fullness = Gauge(
             "foresend_queue_fullness_ratio",
@@ -51,39 +43,50 @@ class WorkerMetrics:
             "Messages dropped after every group had acknowledged them.",
             registry=registry,
         )
-        self.batch = Histogram(
-            "foresend_worker_batch_events",
-            "Events handled at a time.",
-            labels,
-            buckets=_EVENTS,
-            registry=registry,
-        ).labels(group)
-        self.handle = Histogram(
+
+    def seen(self, backlog: Backlog, fullness: float, trimmed: int) -> None:
+        """Show the state of the queue."""
+        self._backlog.set(backlog.messages)
+        self._pending.set(backlog.pending)
+        self._oldest.set(backlog.oldest_age_s)
+        self._fullness.set(fullness)
+        self._trimmed.inc(trimmed)
+
+
+class WorkerMetrics:
+    """The series of one worker process."""
+
+    def __init__(self, group: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.group = group
+        self.queue = QueueMetrics(group, registry)
+
+        def histogram(name: str, text: str, buckets: Sequence[float]) -> Histogram:
+            made = Histogram(name, text, ("group",), buckets=buckets, registry=registry)
+            return made.labels(group)
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, ("group",), registry=registry).labels(group)
+
+        self.batch = histogram("foresend_worker_batch_events", "Events handled at a time.", _EVENTS)
+        self.handle = histogram(
             "foresend_worker_handle_seconds",
             "Time of one batch until its effects were durable.",
-            labels,
-            buckets=_SECONDS,
-            registry=registry,
-        ).labels(group)
-        self.events = Counter(
-            "foresend_worker_events", "Events handled.", labels, registry=registry
-        ).labels(group)
+            _SECONDS,
+        )
+        self._freshness = histogram(
+            "foresend_worker_freshness_seconds",
+            "From the moment an event was received to the moment its effects were durable.",
+            _FRESHNESS,
+        )
+        self.events = counter("foresend_worker_events", "Events handled.")
+        self.dead = counter("foresend_worker_dead_letters", "Dead letters buried.")
         self.retries = Counter(
             "foresend_worker_retries",
             "Tries that failed: store (not available), event (to blame), redelivery (taken again).",
             ("group", "cause"),
             registry=registry,
         )
-        self.dead = Counter(
-            "foresend_worker_dead_letters", "Dead letters buried.", labels, registry=registry
-        ).labels(group)
-        self._freshness = Histogram(
-            "foresend_worker_freshness_seconds",
-            "From the moment an event was received to the moment its effects were durable.",
-            labels,
-            buckets=_FRESHNESS,
-            registry=registry,
-        ).labels(group)
         for cause in ("store", "event", "redelivery"):
             self.retries.labels(group, cause)
 
@@ -100,14 +103,6 @@ class WorkerMetrics:
             # What was declared at an import says nothing about how fast we are.
             if not event.backfilled:
                 self._freshness.observe((at - event.received_time).total_seconds())
-
-    def queue_seen(self, backlog: Backlog, fullness: float, trimmed: int) -> None:
-        """Show the state of the queue."""
-        self._backlog.labels(self.group).set(backlog.messages)
-        self._pending.labels(self.group).set(backlog.pending)
-        self._oldest.labels(self.group).set(backlog.oldest_age_s)
-        self._fullness.set(fullness)
-        self._trimmed.inc(trimmed)
 
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""

@@ -31,6 +31,8 @@ FIELDS: Final = (
 """The field of each column."""
 
 _NUMBER_HEADS: Final = tuple(wire.bulk(field) + b"$9\r\n\x29" for field in FIELDS)
+_ACTIVITY_HEAD: Final = wire.bulk(ACTIVITY_TIME)
+_PROFILE_HEAD: Final = wire.bulk(PROFILE_TIME)
 _TEXT_HEADS: Final = tuple(map(wire.bulk, FIELDS))
 _TIMES_AT: Final = len(SUMS)
 _TOTALS_AT: Final = _TIMES_AT + len(TIMES)
@@ -66,8 +68,8 @@ def without_value(state: StreamState) -> list[bytes]:
 def times(state: StreamState) -> list[bytes]:
     """Field and value of the knowledge time of each view that has a row, as RESP."""
     known = wire.bulk(value_codec.micros(state.known))
-    views = ((state.counted, ACTIVITY_TIME), (state.heard, PROFILE_TIME))
-    return [wire.bulk(field) + known for has_row, field in views if has_row]
+    views = ((state.counted, _ACTIVITY_HEAD), (state.heard, _PROFILE_HEAD))
+    return [head + known for has_row, head in views if has_row]
 
 
 def value(state: StreamState, column: int) -> float | str | None:

@@ -114,7 +114,9 @@ class Folding:
         That is so when it corrects or withdraws, and when it cannot be told whether it is known.
         """
         state = self.state
-        if holds_row(state.recent, row.content_key) or holds(state.waiting, row.content_key):
+        if holds_row(state.recent, row.content_key) or (
+            state.waiting and holds(state.waiting, row.content_key)
+        ):
             return True
         if (
             row.retracts

@@ -90,9 +90,9 @@ class StateStore:
     def __init__(self, client: redis.Redis, layout: Layout) -> None:
         self._client = client
         self._layout = layout
-        self._owed_key = wire.bulk(owed_key(layout.project).encode())
-        self._epoch_key = epoch_key(layout.project).encode()
-        self._ask_epoch = b"*2\r\n$3\r\nGET\r\n" + wire.bulk(self._epoch_key)
+        epoch = wire.bulk(epoch_key(layout.project).encode())
+        self._ask_epoch = b"*2\r\n$3\r\nGET\r\n" + epoch
+        self._other_keys = wire.bulk(owed_key(layout.project).encode()) + epoch
 
     def read(self, customers: Sequence[str]) -> tuple[bytes | None, list[Held]]:
         """The bytes of the epoch note, and what is held of each customer."""
@@ -120,25 +120,28 @@ class StateStore:
         self, parts: list[bytes], key: bytes, write: Write, epoch: bytes, since: bytes
     ) -> None:
         state, held = write.state, write.held
+        deletes: list[bytes] = []
         if write.columns is None:
             deletes = online_fields.without_value(state)
-            values = online_fields.values(state, range(online_fields.COLUMNS))
-        else:
-            deletes = []
-            values = online_fields.values(state, write.columns)
+        columns = range(online_fields.COLUMNS) if write.columns is None else write.columns
+        values = online_fields.values(state, columns)
         times = online_fields.times(state)
-        count = _CALL_PARTS + len(deletes) + 2 * (len(times) + 1 + len(values))
+        parts.append(
+            b"*%d\r\n%b%b%b$%d\r\n%b\r\n%b%b%b%b"
+            % (
+                _CALL_PARTS + len(deletes) + 2 * (len(times) + 1 + len(values)),
+                _CALL,
+                key,
+                self._other_keys,
+                0 if held.state is None else TOKEN_BYTES,
+                b"" if held.state is None else held.state[:TOKEN_BYTES],
+                wire.bulk(held.activity_time or b""),
+                wire.bulk(held.profile_time or b""),
+                wire.bulk(epoch) if held.state is None else _NOTHING,
+                _NOTHING if write.owed is None else _OWE if write.owed else _PAID,
+            )
+        )
         parts += (
-            b"*%d\r\n" % count,
-            _CALL,
-            key,
-            self._owed_key,
-            wire.bulk(self._epoch_key),
-            wire.bulk((held.state or b"")[:TOKEN_BYTES]),
-            wire.bulk(held.activity_time or b""),
-            wire.bulk(held.profile_time or b""),
-            wire.bulk(epoch) if held.state is None else _NOTHING,
-            _NOTHING if write.owed is None else _OWE if write.owed else _PAID,
             wire.bulk(write.customer.encode()) if write.owed is not None else _NOTHING,
             since,
             wire.bulk(b"%d" % len(deletes)) if deletes else _NO_DELETES,

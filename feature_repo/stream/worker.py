@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Event as Flag
@@ -54,37 +55,27 @@ def run_worker(
     """
     settings = settings or QueueSettings()
     health = health or WorkerHealth()
-    consumer = queue.consumer(group, name)
     worker = _Worker(
         queue=queue,
         group=group,
         handler=handler,
-        consumer=consumer,
+        consumer=queue.consumer(group, name),
         clock=clock,
         metrics=metrics,
         health=health,
         most_tries=settings.most_tries,
         patience=Patience(stop, health, metrics),
     )
-    intake = Intake(consumer, batching(settings, group), wait_s=wait_s)
-    chores = threading.Thread(
-        target=_chores, args=(queue, metrics, stop), name=f"{group}-chores", daemon=True
-    )
-    chores.start()
+    intake = Intake(worker.consumer, batching(settings, group), wait_s=wait_s)
     log.info("worker_started", group=group, consumer=name)
-    try:
-        while not stop.is_set():
-            health.beat()
-            found = worker.patience.until_available(intake.gather)
-            worker.digest(found)
-    except Stopping:
-        log.info("left_unfinished", group=group)
-    health.stopping = True
-    try:
-        consumer.close()
-    except StoreUnavailable:
-        log.warning("left_without_a_word", group=group)
-    chores.join()
+    with _chores(queue, metrics, stop):
+        try:
+            while not stop.is_set():
+                health.beat()
+                worker.digest(worker.patience.until_available(intake.gather))
+        except Stopping:
+            log.info("left_unfinished", group=group)
+        worker.leave()
     log.info("worker_stopped", group=group)
 
 
@@ -115,13 +106,19 @@ class _Worker:
         self._finish(sorted(unusable))
         self._handle(opened)
 
+    def leave(self) -> None:
+        """Leave the group; what is unfinished goes to others."""
+        self.health.stopping = True
+        try:
+            self.consumer.close()
+        except StoreUnavailable:
+            log.warning("left_without_a_word", group=self.group)
+
     def _open(self, delivery: Delivery) -> list[Event] | None:
         """The events of a message; None when it was buried as it is."""
         if delivery.deliveries > self.most_tries:
             tries = delivery.deliveries - 1
-            self._bury(
-                delivery.body, f"handed out {tries} times, and whoever had it died"
-            )
+            self._bury(delivery.body, f"handed out {tries} times, and whoever had it died")
             return None
         try:
             return unpack(delivery.body)
@@ -202,16 +199,24 @@ class _Worker:
             self.consumer.keep(self._in_hand)
 
 
-def _chores(queue: Queue, metrics: WorkerMetrics, stop: Flag) -> None:
-    """Trim the queue and show its state, now and then."""
-    while True:
-        try:
-            trimmed = queue.trim()
-            metrics.queue_seen(queue.backlog(metrics.group), queue.fullness(), trimmed)
-        except StoreUnavailable:
-            log.debug("queue_not_seen")  # the loop says it loudly enough
-        if stop.wait(CHORES_EVERY_S):
-            return
+@contextmanager
+def _chores(queue: Queue, metrics: WorkerMetrics, stop: Flag) -> Iterator[None]:
+    """Trim the queue and show its state meanwhile, now and then, until `stop` is set."""
+
+    def work() -> None:
+        while True:
+            try:
+                trimmed = queue.trim()
+                metrics.queue.seen(queue.backlog(metrics.group), queue.fullness(), trimmed)
+            except StoreUnavailable:
+                log.debug("queue_not_seen")  # the loop says it loudly enough
+            if stop.wait(CHORES_EVERY_S):
+                return
+
+    thread = threading.Thread(target=work, name=f"{metrics.group}-chores", daemon=True)
+    thread.start()
+    yield
+    thread.join()
 
 
 def _told(exc: Exception) -> str:

@@ -7,106 +7,94 @@ from typing import Annotated
 
 import typer
 
+# One option per line, so that the command below reads as a table of names and defaults.
+_Out = Annotated[Path | None, typer.Option(help="Write files to this folder.")]
+_To = Annotated[str | None, typer.Option(help="Stream to the ingest service at this URL.")]
+_Form = Annotated[
+    str, typer.Option(help="Files: canonical (for `foresend import`), jsonl or payloads.")
+]
+_Customers = Annotated[int, typer.Option(help="Customers.")]
+_Days = Annotated[int, typer.Option(help="Days that are simulated.")]
+_Start = Annotated[str | None, typer.Option(help="Day 0 (2026-01-01). Default: DAYS before --end.")]
+_End = Annotated[
+    str | None, typer.Option(help="Nothing arrives after this time, or now (the default).")
+]
+_Since = Annotated[
+    str | None, typer.Option(help="Leave out what arrives up to this time, e.g. an earlier --end.")
+]
+_Seed = Annotated[int, typer.Option(help="Another seed is another world.")]
+_Sends = Annotated[float, typer.Option(help="Messages per customer and week.")]
+_Service = Annotated[
+    list[str] | None, typer.Option(help="Sending service; several take turns by campaign.")
+]
+_Rate = Annotated[
+    float, typer.Option(min=0.0, help="Events per second of --to; 0: as answers come.")
+]
+_Connections = Annotated[int, typer.Option(min=1, max=256, help="Connections of --to.")]
+_Batch = Annotated[
+    int | None, typer.Option(min=1, help="Events of a request, where a service sends several.")
+]
+_Limit = Annotated[int | None, typer.Option(min=1, help="Stop --to after so many events.")]
+_Truth = Annotated[Path | None, typer.Option(help="File for the truth of --to.")]
+_Secrets = Annotated[
+    Path | None, typer.Option(help="YAML of secrets by service, to sign requests with.")
+]
+_LateMedian = Annotated[float, typer.Option(help="Median seconds from event to arrival.")]
+_LateShare = Annotated[float, typer.Option(help="Share that arrives hours to days late.")]
+_LateDays = Annotated[float, typer.Option(help="Days of the latest of those.")]
+_Duplicates = Annotated[float, typer.Option(help="Share that arrives twice.")]
+_Machines = Annotated[
+    bool, typer.Option("--machines/--no-machines", help="Apple MPP, proxies, scanners.")
+]
+_CorrectedDay = Annotated[
+    list[int] | None, typer.Option(help="Day that was wrong and put right; repeatable.")
+]
+_Collapse = Annotated[
+    list[str] | None, typer.Option(help="PROVIDER[@DOMAIN]:FIRST_DAY:DAYS[:INBOX_SHARE].")
+]
+_FormatChange = Annotated[
+    list[str] | None, typer.Option(help="SERVICE:DAY:rename|retype|drop|add:PATH[=VALUE].")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print the result as one last line of JSON.")]
+
 
 def command(
-    out: Annotated[Path | None, typer.Option(help="Write files to this folder.")] = None,
-    to: Annotated[
-        str | None, typer.Option(help="Stream to the ingest service at this URL.")
-    ] = None,
-    form: Annotated[
-        str, typer.Option(help="Files: canonical (for `foresend import`), jsonl or payloads.")
-    ] = "canonical",
-    customers: Annotated[int, typer.Option(help="Customers.")] = 1000,
-    days: Annotated[int, typer.Option(help="Days that are simulated.")] = 90,
-    start: Annotated[
-        str | None, typer.Option(help="Day 0 (2026-01-01). Default: DAYS before --end.")
-    ] = None,
-    end: Annotated[
-        str | None, typer.Option(help="Nothing arrives after this time, or now (the default).")
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="Nothing that arrives up to this time, e.g. --end before.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed is another world.")] = 1,
-    sends_per_week: Annotated[float, typer.Option(help="Messages per customer and week.")] = 2.0,
-    service: Annotated[
-        list[str] | None, typer.Option(help="Sending service; several take turns by campaign.")
-    ] = None,
-    rate: Annotated[
-        float, typer.Option(min=0.0, help="Events per second of --to; 0: as answers come.")
-    ] = 0.0,
-    connections: Annotated[int, typer.Option(min=1, max=256, help="Connections of --to.")] = 4,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Events of a request, where a service sends several.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop --to after so many.")] = None,
-    truth: Annotated[Path | None, typer.Option(help="File for the truth of --to.")] = None,
-    secrets: Annotated[
-        Path | None, typer.Option(help="YAML of secrets by service, to sign requests with.")
-    ] = None,
-    late_median: Annotated[float, typer.Option(help="Median seconds from event to arrival.")] = 120,
-    late_share: Annotated[
-        float, typer.Option(help="Share that arrives hours to days late.")
-    ] = 0.01,
-    late_days: Annotated[float, typer.Option(help="Days of the latest of those.")] = 5.0,
-    duplicates: Annotated[float, typer.Option(help="Share that arrives twice.")] = 0.005,
-    machines: Annotated[
-        bool, typer.Option("--machines/--no-machines", help="Apple MPP, proxies, scanners.")
-    ] = True,
-    corrected_day: Annotated[
-        list[int] | None, typer.Option(help="Day that was wrong and put right; repeatable.")
-    ] = None,
-    collapse: Annotated[
-        list[str] | None, typer.Option(help="PROVIDER[@DOMAIN]:FIRST_DAY:DAYS[:INBOX_SHARE].")
-    ] = None,
-    format_change: Annotated[
-        list[str] | None, typer.Option(help="SERVICE:DAY:rename|retype|drop|add:PATH[=VALUE].")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one last line of JSON.")
-    ] = False,
+    out: _Out = None,
+    to: _To = None,
+    form: _Form = "canonical",
+    customers: _Customers = 1000,
+    days: _Days = 90,
+    start: _Start = None,
+    end: _End = None,
+    since: _Since = None,
+    seed: _Seed = 1,
+    sends_per_week: _Sends = 2.0,
+    service: _Service = None,
+    rate: _Rate = 0.0,
+    connections: _Connections = 4,
+    batch: _Batch = None,
+    limit: _Limit = None,
+    truth: _Truth = None,
+    secrets: _Secrets = None,
+    late_median: _LateMedian = 120.0,
+    late_share: _LateShare = 0.01,
+    late_days: _LateDays = 5.0,
+    duplicates: _Duplicates = 0.005,
+    machines: _Machines = True,
+    corrected_day: _CorrectedDay = None,
+    collapse: _Collapse = None,
+    format_change: _FormatChange = None,
+    as_json: _Json = False,
 ) -> None:
     """Simulate an e-mail programme; the same options give the same events."""
     from datetime import UTC, datetime
 
-    from feature_repo.errors import ConfigError
-    from infra.simulator.options import Options, collapse_from, format_change_from, span
-    from infra.simulator.run import print_result, read_secrets, run_files, run_stream
+    from infra.simulator.run import options_from, print_result, run
 
-    if (out is None) == (to is None):
-        message = "Say where to: --out FOLDER for files, or --to URL for a live stream."
-        raise ConfigError(message)
-    first, count, until = span(start, days, end, datetime.now(UTC))
-    options = Options(
-        customers=customers,
-        days=count,
-        start=first,
-        until=until,
-        since=None if since is None else span(None, 1, since, datetime.now(UTC))[2],
-        seed=seed,
-        sends_per_week=sends_per_week,
-        services=tuple(service or ("sendgrid",)),
-        late_median_s=late_median,
-        late_share=late_share,
-        late_days=late_days,
-        duplicates=duplicates,
-        machines=machines,
-        corrected_days=tuple(corrected_day or ()),
-        collapses=tuple(collapse_from(text) for text in collapse or ()),
-        format_changes=tuple(format_change_from(text) for text in format_change or ()),
-    )
-    held = read_secrets(secrets)
-    if out is not None:
-        result = run_files(options, out, form, batch=batch, secrets=held)
-    else:
-        result = run_stream(
-            options,
-            to or "",
-            rate=rate,
-            connections=connections,
-            batch=batch,
-            limit=limit,
-            secrets=held,
-            truth=truth,
-        )
+    now = datetime.now(UTC)
+    world = (start, days, end, since, now), (customers, seed, sends_per_week, service or [])
+    arrival = late_median, late_share, late_days, duplicates
+    faults = machines, corrected_day or [], collapse or [], format_change or []
+    options = options_from(*world, arrival, faults)
+    result = run(options, out, to, form, (rate, connections, batch, limit, truth), secrets)
     print_result(result, as_json=as_json)

@@ -33,11 +33,13 @@ def command(
     # Feast sets it in every process that imports it; with it Prometheus' client writes files.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
+    from collections.abc import Callable
     from datetime import UTC, datetime
 
     from feature_repo import addresses, online
     from feature_repo.logs import configure_logs
     from feature_repo.settings import load_settings
+    from feature_repo.stream.handler import Handler
     from feature_repo.stream.worker_process import serve_group, serve_rounds
 
     configure_logs()
@@ -47,35 +49,28 @@ def command(
         return datetime.now(UTC)
 
     client = online.connect(addresses.redis_url(settings))
+
+    # Each role imports its own world, and not that of the others.
+    def archive() -> Handler:
+        from feature_repo.stream.archive_handler import ArchiveHandler
+
+        return ArchiveHandler(settings, client, clock)
+
+    def fold() -> Handler:
+        from feature_repo.stream.online_handler import OnlineHandler
+
+        return OnlineHandler(settings, client, clock)
+
+    def recompute() -> Callable[[], object]:
+        from feature_repo.stream.recompute import Recompute
+
+        return Recompute(settings, client, clock).run_once
+
     try:
-        if role is Role.ARCHIVE:
-            from feature_repo.stream.archive_handler import ArchiveHandler
-
-            serve_group(
-                settings,
-                role,
-                lambda: ArchiveHandler(settings, client, clock),
-                metrics_port=metrics_port,
-                host=metrics_host,
-            )
-        elif role is Role.ONLINE:
-            from feature_repo.stream.online_handler import OnlineHandler
-
-            serve_group(
-                settings,
-                role,
-                lambda: OnlineHandler(settings, client, clock),
-                metrics_port=metrics_port,
-                host=metrics_host,
-            )
+        if role is Role.RECOMPUTE:
+            serve_rounds(role, recompute, metrics_port=metrics_port, host=metrics_host)
         else:
-            from feature_repo.stream.recompute import Recompute
-
-            serve_rounds(
-                role,
-                lambda: Recompute(settings, client, clock).run_once,
-                metrics_port=metrics_port,
-                host=metrics_host,
-            )
+            make = archive if role is Role.ARCHIVE else fold
+            serve_group(settings, role, make, metrics_port=metrics_port, host=metrics_host)
     finally:
         client.close()

@@ -52,7 +52,8 @@ def _show_simulated(console: Console, facts: dict[str, Any]) -> None:
     )
     table.add_row(
         "Scores at send time",
-        f"{facts['scores_changed']} of {facts['scored']} customers score differently for the same send because of them",
+        f"{facts['scores_changed']} of {facts['scored']} customers score differently for the "
+        "same send because of them",
     )
     console.print(Panel(table, title="SIMULATED e-mail programme, not real customers"))
 

@@ -136,18 +136,23 @@ def span(
         ConfigError: one is no time, or the days are out of bounds.
     """
     _within("--days", days, 1, MOST_DAYS)
-    last = now if end in {None, "now"} else _time("--end", end or "")
+    last = now if end in {None, "now"} else instant("--end", end or "")
     if start is None:
         first = _midnight(last - timedelta(days=days))
         return first, -(-(last - first) // timedelta(days=1)), last
-    return _midnight(_time("--start", start)), days, last
+    return _midnight(instant("--start", start)), days, last
 
 
 def _midnight(at: datetime) -> datetime:
     return at.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _time(name: str, text: str) -> datetime:
+def instant(name: str, text: str) -> datetime:
+    """A time as written (ISO 8601), in UTC unless it says otherwise.
+
+    Raises:
+        ConfigError: it is none; `name` is the option.
+    """
     try:
         at = datetime.fromisoformat(text)
     except ValueError as exc:

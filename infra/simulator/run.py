@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,13 @@ from rich.table import Table
 
 from feature_repo.errors import ConfigError
 from infra.simulator.history import described, write_history
-from infra.simulator.options import Options
+from infra.simulator.options import (
+    Options,
+    collapse_from,
+    format_change_from,
+    instant,
+    span,
+)
 from infra.simulator.payload_files import write_payloads
 from infra.simulator.payloads.registry import ENCODERS
 from infra.simulator.stream import Streamed, stream
@@ -24,6 +31,76 @@ from infra.simulator.stream import Streamed, stream
 FORMS: Final = ("canonical", "jsonl", "payloads")
 
 Result = dict[str, Any]
+
+
+def options_from(
+    time_: tuple[str | None, int, str | None, str | None, datetime],
+    size: tuple[int, int, float, Sequence[str]],
+    arrival: tuple[float, float, float, float],
+    faults: tuple[bool, Sequence[int], Sequence[str], Sequence[str]],
+) -> Options:
+    """Options from the words of the command, in its order.
+
+    Raises:
+        ConfigError: a word cannot be used.
+    """
+    start, days, end, since, now = time_
+    first, count, until = span(start, days, end, now)
+    customers, seed, sends_per_week, services = size
+    late_median, late_share, late_days, duplicates = arrival
+    machines, corrected_days, collapses, format_changes = faults
+    return Options(
+        customers=customers,
+        days=count,
+        start=first,
+        until=until,
+        since=None if since is None else instant("--since", since),
+        seed=seed,
+        sends_per_week=sends_per_week,
+        services=tuple(services) or ("sendgrid",),
+        late_median_s=late_median,
+        late_share=late_share,
+        late_days=late_days,
+        duplicates=duplicates,
+        machines=machines,
+        corrected_days=tuple(corrected_days),
+        collapses=tuple(collapse_from(text) for text in collapses),
+        format_changes=tuple(format_change_from(text) for text in format_changes),
+    )
+
+
+def run(
+    options: Options,
+    out: Path | None,
+    to: str | None,
+    form: str,
+    how: tuple[float, int, int | None, int | None, Path | None],
+    secrets: Path | None,
+) -> Result:
+    """Write files to `out` or stream to `to`, whichever is given.
+
+    Raises:
+        ConfigError: not exactly one of them is, or something cannot be used.
+        StoreUnavailable: the service does not answer.
+        DeliveryRefused: the service refused a request for good.
+    """
+    held = read_secrets(secrets)
+    rate, connections, batch, limit, truth = how
+    if out is not None and to is None:
+        return run_files(options, out, form, batch=batch, secrets=held)
+    if to is not None and out is None:
+        return run_stream(
+            options,
+            to,
+            rate=rate,
+            connections=connections,
+            batch=batch,
+            limit=limit,
+            truth=truth,
+            secrets=held,
+        )
+    message = "Say where to: --out FOLDER for files, or --to URL for a live stream."
+    raise ConfigError(message)
 
 
 def run_files(

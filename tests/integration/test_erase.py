@@ -30,7 +30,6 @@ from feature_repo.ingest.rejected import Rejected
 from feature_repo.ingest.settings import IngestSettings
 from feature_repo.load import load
 from feature_repo.settings import Settings
-from feature_repo.stream.archive_handler import ArchiveHandler
 from feature_repo.stream.envelope import pack
 from feature_repo.stream.online_epoch import corrected_key, owed_key
 from feature_repo.stream.port import ARCHIVE, ONLINE
@@ -281,25 +280,3 @@ def test_killed_at_a_step_it_is_finished_by_the_next_run(
     assert traces(full, ANN, ADDRESS) == set()
     assert all(receipt.stores.values()), "what the killed run removed is in the receipt too"
     assert list(path.parent.iterdir()) == [path]
-
-
-def test_corrections_reach_redis_even_when_it_was_away(
-    settings: Settings, client: redis.Redis, redis_url: str
-) -> None:
-    first, second = landed(settings)[:2]
-    handler = ArchiveHandler(settings, client, lambda: NOW)
-    handler.handle([first, second])
-    moved = landed_again(first)
-    nowhere = online.connect("redis://127.0.0.1:1/0")
-
-    with pytest.raises(Exception, match="Redis does not answer"):
-        ArchiveHandler(settings, nowhere, lambda: NOW).handle([moved])
-    handler.handle([second])
-
-    assert client.smembers(corrected_key(settings.project)) == {first.event_id.encode()}
-
-
-def landed_again(event: Event) -> Event:
-    from dataclasses import replace
-
-    return replace(event, url="https://shop.example/other")

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -114,7 +115,7 @@ def test_kills_lose_nothing(queue: Queue, start: Started, notes: Path) -> None:
 
     for lines in (20, 120, 220):
         worker = start()
-        _wait_until(lambda lines=lines: len(notes.read_text().splitlines()) >= lines)
+        _wait_until(partial(_has_lines, notes, lines))
         worker.kill()
         worker.wait()
     start()
@@ -170,6 +171,10 @@ def _publish(queue: Queue, event_ids: list[str]) -> None:
         for event_id in event_ids
     ]
     queue.publisher().publish([*pack(events)])
+
+
+def _has_lines(notes: Path, count: int) -> bool:
+    return len(notes.read_text().splitlines()) >= count
 
 
 def _status(port: int, path: str) -> int:

@@ -48,7 +48,7 @@ EVENTS = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(EVENTS, min_size=1, max_size=40))
 def test_the_hash_is_the_one_that_the_log_stores(
     tmp_path_factory: pytest.TempPathFactory, events: list[Event]

@@ -177,8 +177,12 @@ def test_the_rate_of_quarantine_can_be_watched(settings: Settings) -> None:
     store = Quarantine(settings, metrics=DriftMetrics(registry))
     store.add([rejected(0), rejected(1)])
     store.add([rejected(0)])
-    store.close()
+    # Another process works on it as well.
+    other = Quarantine(settings)
+    other.add([rejected(2)])
+    other.close()
 
     labels = {"provider": "sendgrid", "reason": "bad_time"}
     assert registry.get_sample_value("foresend_quarantine_events_total", labels) == 2
-    assert registry.get_sample_value("foresend_quarantine_open") == 2
+    assert registry.get_sample_value("foresend_quarantine_open") == 3
+    store.close()

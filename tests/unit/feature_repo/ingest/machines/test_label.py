@@ -144,8 +144,8 @@ def test_the_provider_speaks_first_and_silence_says_nothing(
 
     labelled = label(event(user_agent=agent), flags)
 
-    got = (labelled.machine, labelled.machine_source, labelled.machine_score)
-    assert got == (machine, source, pytest.approx(score))
+    assert (labelled.machine, labelled.machine_source) == (machine, source)
+    assert labelled.machine_score == pytest.approx(score)
 
 
 def test_two_strong_pieces_of_evidence_overrule_a_provider_that_says_person() -> None:

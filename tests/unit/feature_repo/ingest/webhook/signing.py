@@ -148,9 +148,13 @@ def customerio(at: datetime) -> Delivery:
 
 
 def klaviyo(at: datetime) -> Delivery:
+    return klaviyo_at(_stamp(at))
+
+
+def klaviyo_at(stamp: str) -> Delivery:
     body = b'{"data": []}'
-    signature = _hex("sha256", body + _stamp(at).encode())
-    return Delivery(body, {"Klaviyo-Signature": signature, "Klaviyo-Timestamp": _stamp(at)})
+    signature = _hex("sha256", body + stamp.encode())
+    return Delivery(body, {"Klaviyo-Signature": signature, "Klaviyo-Timestamp": stamp})
 
 
 def mautic(_at: datetime) -> Delivery:

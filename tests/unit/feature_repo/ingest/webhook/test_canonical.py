@@ -46,6 +46,17 @@ def test_an_event_without_an_id_gets_the_one_that_an_import_of_files_makes(
     assert event.event_id == _imported_id(event)
 
 
+@pytest.mark.parametrize("amount", ["1e999", -1, 1e10])
+def test_an_amount_that_cannot_be_costs_one_event_with_or_without_an_id(amount: Any) -> None:
+    item = {"type": "purchased", "customer_id": "c", "event_time": "2026-11-24T04:00:00Z"}
+    body = json.dumps([{**item, "amount": amount}, {**item, "amount": amount, "event_id": "e"}])
+
+    settings = IngestSettings(insecure_local=True)
+    found = parse("canonical", body.encode(), {}, settings, received_time=NOW)
+
+    assert [getattr(outcome, "reason", None) for outcome in found] == ["bad_amount"] * 2
+
+
 def _imported_id(event: Event) -> str:
     columns = [
         f"CAST(? AS {SQL_TYPES[field_type(name)]}) AS {name}"

@@ -154,18 +154,21 @@ def test_other_files_and_a_missing_folder_are_no_mappings(tmp_path: Path) -> Non
 
 
 def test_each_event_is_observed_with_its_word_and_whether_it_fitted() -> None:
-    seen: list[tuple[str, str, bool]] = []
+    seen: list[tuple[str, str | None, bool]] = []
 
-    def observe(provider: str, word: str, payload: Mapping[str, Any], ok: bool) -> None:
+    def observe(provider: str, word: str | None, payload: Mapping[str, Any], ok: bool) -> None:
         seen.append((provider, word, ok))
 
-    body = json.dumps([OLD, {**OLD, "timestamp": "x"}, {**OLD, "event": "account_status_change"}])
+    body = json.dumps(
+        [OLD, {**OLD, "timestamp": "x"}, {**OLD, "event": "account_status_change"}, {}]
+    )
     parse("sendgrid", body.encode(), {}, OPEN, received_time=NOW, observe=observe)
 
     assert seen == [
         ("sendgrid", "open", True),
         ("sendgrid", "open", False),
         ("sendgrid", "account_status_change", True),
+        ("sendgrid", None, False),
     ]
 
 
