@@ -8,6 +8,7 @@ that one look at neighbouring keys answers both questions. Every use happens und
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Final
 
 from feature_repo.errors import StoreUnavailable
 from feature_repo.history.log_content import CONTENT_BYTES, ID_BYTES
+from feature_repo.history.log_index_trust import Trust, boot_id
 
 FILE: Final = "log_index.db"
 """Under `settings.state_path`."""
@@ -46,17 +48,22 @@ class Covered:
 class LogIndex:
     """The index file of an installation."""
 
-    def __init__(self, state_path: Path) -> None:
+    def __init__(self, state_path: Path, *, boot: str | None = None) -> None:
+        """`boot`: what names this start of the system, if not what the system says."""
         state_path.mkdir(parents=True, exist_ok=True)
         self.path = state_path / FILE
+        boot = boot or boot_id()
+        note = self.path.with_suffix(".boot")
+        self._trust = None if boot is None else Trust(note, boot, self._delete)
         # The worker that uses it need not be the thread that made it; the log's lock keeps order.
         self._con = sqlite3.connect(
             self.path, isolation_level=None, check_same_thread=False, timeout=60.0
         )
         with _answers(self.path):
             self._con.execute("PRAGMA journal_mode = wal")
-            # A power cut may cost the last transactions: they are in the log.
-            self._con.execute("PRAGMA synchronous = normal")
+            # Without a note, a power cut may cost the last transactions: they are in the log.
+            waits = "normal" if self._trust is None else "off"
+            self._con.execute(f"PRAGMA synchronous = {waits}")
             self._con.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._con.execute("PRAGMA secure_delete = on")
             self._con.executescript(_SCHEMA)
@@ -138,8 +145,24 @@ class LogIndex:
             self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the file; the last one to do so puts it on the disk."""
+        if self._trust is not None:
+            self._trust.release(self._make_durable)
         self._con.close()
+
+    def _delete(self) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+    def _make_durable(self) -> None:
+        with _answers(self.path):
+            self._con.execute("PRAGMA synchronous = full")
+            self._con.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _note(self, corrected: Iterable[str]) -> None:
         self._con.executemany(

@@ -6,6 +6,7 @@ index lacks; the next append, by whomever, adds them before it decides what is k
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -77,6 +78,8 @@ class LogWriter:
         self._index = LogIndex(settings.state_path)
         self._upkeep = Upkeep(settings)
         self._table: DeltaTable | None = None
+        # Also at the end of the process: an index that was closed in order survives a power cut.
+        self._finalizer = weakref.finalize(self, self._index.close)
 
     def append(self, events: Sequence[Event]) -> Appended:
         """Append the events that the log does not hold yet, in their order; all or nothing.
@@ -122,7 +125,7 @@ class LogWriter:
 
     def close(self) -> None:
         """Release the index."""
-        self._index.close()
+        self._finalizer()
 
     def _sort_out(self, events: Sequence[Event]) -> tuple[list[_New], list[str]]:
         """The events that are new, and the ids of those among them that correct or withdraw."""

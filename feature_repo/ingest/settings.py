@@ -57,7 +57,7 @@ class IngestSettings(BaseSettings):
     pressure_poll_s: float = Field(0.5, gt=0, description="Between two looks at the pressure.")
     retry_after_s: int = Field(10, ge=1, description="Retry-After of a 503.")
     map_bytes: int = Field(
-        4_000_000, ge=1, description="Raw bytes that are mapped and published at once."
+        1_000_000, ge=1, description="Raw bytes that are mapped and published at once."
     )
     map_poll_s: float = Field(
         0.5, gt=0, description="The mapper looks for records of other processes this often."

@@ -7,6 +7,7 @@ for. What Python holds is bounded by their rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final, NamedTuple
@@ -106,24 +107,32 @@ def _log_row(values: Sequence[Any]) -> LogRow:
         _, event_id, content, op, kind, machine, time_us, received_us,
         amount, offset, country, mailbox_provider, currency, ended_us,
     ) = values  # fmt: skip
-    said = EventType(kind)
-    retracts = op == Op.RETRACT
+    code, is_subscribed = _said(kind, machine)
+    retracts = op == Op.RETRACT.value
     row = Row(
         id_key(event_id)[:KEY_BYTES],
         bytes.fromhex(content[: 2 * KEY_BYTES]),
         retracts,
-        activity.kind_code(said, human=Machine(machine) in HUMAN_MACHINES),
+        code,
         time_us,
         received_us,
         amount_micros(amount) or 0,
         offset,
-        stated(country, mailbox_provider, currency, offset, SUBSCRIPTION.get(said)),
+        stated(country, mailbox_provider, currency, offset, is_subscribed),
     )
     return LogRow(
         row,
         holds=ended_us is None and not retracts,
         ever_held=not retracts and (ended_us is None or received_us < ended_us),
     )
+
+
+@cache
+def _said(kind: str, machine: str) -> tuple[int, float | None]:
+    """`activity.kind_code`, and what is said of `is_subscribed`."""
+    said = EventType(kind)
+    code = activity.kind_code(said, human=Machine(machine) in HUMAN_MACHINES)
+    return code, SUBSCRIPTION.get(said)
 
 
 # A correction may have moved an event to another customer, so rows are ranked per event first.

@@ -79,6 +79,17 @@ def run(workdir: Path) -> dict[str, Any]:
     }
 
 
+def push_rows_per_s(workdir: Path, rows: int) -> float:
+    """Customers per second whose rows of both views Feast takes in, pushed `rows` at a time."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with redis_server(workdir) as url, online.connect(url) as client:
+        settings = Settings(home=workdir / "home", redis_url=url, project="bench")
+        handler = OnlineHandler(settings, client, lambda: datetime.now(UTC))
+        reader = online.OnlineReader(client, all_columns("bench"))
+        duel = _Duel(handler, reader, _stock(workdir, url))
+        return duel.fight(rows, customers=rows, batches=LARGE_BATCHES)[1]
+
+
 class _Duel:
     """Both ways, in turn, over the same customers."""
 

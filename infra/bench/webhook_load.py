@@ -17,7 +17,7 @@ URL_PATH: Final = "/ingest/sendgrid"
 WORDS: Final = ("processed", "delivered", "open", "click", "bounce", "unsubscribe")
 WEIGHTS: Final = (40, 38, 15, 4, 2, 1)
 TOTALS: Final = {
-    "processed": "queued",
+    "processed": "sends_total",
     "delivered": "delivered",
     "open": "opens_total",
     "click": "clicks_total",
@@ -63,17 +63,22 @@ def _event(seed: int, number: int, word: str, customer: str, at: int) -> dict[st
         "email": f"{customer}@example.com",
         "timestamp": at,
         "sg_event_id": f"load-{seed}-{number}",
-        "sg_message_id": f"m{number % 977}.filter0001.1.2.0",
         "event": word,
         "category": ["bench"],
         "customer_id": customer,
         "marketing_campaign_id": 7,
     }
     if word in {"open", "click"}:
-        event |= {"useragent": _AGENT, "ip": "192.0.2.7", "sg_machine_open": False}
+        event |= {"useragent": _AGENT, "ip": _address(customer), "sg_machine_open": False}
     if word == "click":
         event["url"] = "https://shop.example/spring"
     return event
+
+
+def _address(customer: str) -> str:
+    """One address per customer: a crowded one would be taken for a scanner's."""
+    number = int(customer.removeprefix("load-"))
+    return f"198.{18 + number // 65_536 % 2}.{number // 256 % 256}.{number % 256}"
 
 
 def send(

@@ -7,33 +7,34 @@ from typing import Annotated, Any
 
 import typer
 
+Origin = Annotated[
+    list[str],
+    typer.Option(
+        "--from",
+        help="RAW: the raw store, with today's mappings. Or a file as for `foresend import`; "
+        "may be repeated.",
+        show_default=False,
+    ),
+]
+KnownAt = Annotated[
+    str | None,
+    typer.Option(
+        help="When events were known that the log never heard of: now (the default), "
+        "received_time, or event_time+DELAY. Corrections are known from now on."
+    ),
+]
+Since = Annotated[str | None, typer.Option(help="RAW: only what came from this time on (ISO).")]
+Until = Annotated[str | None, typer.Option(help="RAW: only what came before this time (ISO).")]
+
 
 def command(
-    origin: Annotated[
-        list[str],
-        typer.Option(
-            "--from",
-            help="RAW: the raw store, with today's mappings. Or a file as for `foresend import`; "
-            "may be repeated.",
-            show_default=False,
-        ),
-    ],
+    origin: Origin,
     mapping: Annotated[
         str | None, typer.Option(help="Mapping of the files: a YAML file, or a shipped name.")
     ] = None,
-    known_at: Annotated[
-        str | None,
-        typer.Option(
-            help="When events were known that the log never heard of: now (the default), "
-            "received_time, or event_time+DELAY. Corrections are known from now on."
-        ),
-    ] = None,
-    since: Annotated[
-        str | None, typer.Option(help="RAW: only what was received from this time on (ISO 8601).")
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="RAW: only what was received before this time (ISO 8601).")
-    ] = None,
+    known_at: KnownAt = None,
+    since: Since = None,
+    until: Until = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
     ] = False,

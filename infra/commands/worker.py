@@ -34,6 +34,7 @@ def command(
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
     from collections.abc import Callable
+    from contextlib import ExitStack
     from datetime import UTC, datetime
 
     from feature_repo import addresses, online
@@ -48,7 +49,8 @@ def command(
     def clock() -> datetime:
         return datetime.now(UTC)
 
-    client = online.connect(addresses.redis_url(settings))
+    closing = ExitStack()
+    client = closing.enter_context(online.connect(addresses.redis_url(settings)))
 
     # Each role imports its own world, and not that of the others.
     def archive() -> Handler:
@@ -62,15 +64,13 @@ def command(
         return OnlineHandler(settings, client, clock)
 
     def recompute() -> Callable[[], object]:
-        from feature_repo.stream.recompute import Recompute
+        from feature_repo.stream.rounds import open_rounds
 
-        return Recompute(settings, client, clock).run_once
+        return open_rounds(settings, client, clock, closing).run_once
 
-    try:
+    with closing:
         if role is Role.RECOMPUTE:
             serve_rounds(role, recompute, metrics_port=metrics_port, host=metrics_host)
         else:
             make = archive if role is Role.ARCHIVE else fold
             serve_group(settings, role, make, metrics_port=metrics_port, host=metrics_host)
-    finally:
-        client.close()

@@ -12,6 +12,7 @@ from typing import Final
 from feature_repo.errors import StoreUnavailable
 
 _PATIENCE_S: Final = 30.0
+_BUSY: Final = "another process reads in it, so what was deleted is not yet wiped"
 
 
 class Database:
@@ -51,10 +52,16 @@ class Database:
                     connection.execute("ROLLBACK")
 
     def forget_deleted(self) -> None:
-        """Leave nothing of deleted rows in the file or in its log."""
+        """Leave nothing of deleted rows in the file or in its log.
+
+        Raises:
+            StoreUnavailable: a process reads in it for too long; deleted rows are still there.
+        """
         with self._lock, self._translated():
             connection = self._open()
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            is_busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if is_busy:
+                raise sqlite3.OperationalError(_BUSY)
 
     def close(self) -> None:
         """Release the file; the next use opens it again."""
@@ -84,7 +91,7 @@ class Database:
             yield
         except (sqlite3.DatabaseError, OSError) as exc:
             message = (
-                f"{self._path} cannot be used: {exc}. Free disk space, or check who may write "
-                "there; nothing was changed."
+                f"{self._path} cannot be used: {exc}. Free disk space, or check who else uses it "
+                "and who may write there; then try again."
             )
             raise StoreUnavailable(message) from exc

@@ -36,8 +36,14 @@ MEMORY: Final = 4 * BLOCK
 JUMP: Final = 0.05
 """Smallest rise of a null rate that is told, however certain it is."""
 
+WORST_KEPT: Final = 0.97
+"""What is left after a block of how far the worst one was from the usual: half in 23 blocks."""
+
+UNEVEN: Final = 1.5
+"""How far beyond the worst block before a rise must go."""
+
 MOST_PATHS: Final = 400
-DESIGN_EFFECT: Final = 4.0
+DESIGN_EFFECT: Final = 2.0
 _STANDARD_ERRORS: Final = 3.5
 
 
@@ -89,10 +95,18 @@ class PathCounts(msgspec.Struct):
     filled: int = 0
     absent_run: int = 0
     vanished: bool = False
+    #: Highest share of a block that lacked it, fading towards the usual one.
+    worst_missing: float = 0.0
 
     def usual_share(self) -> float:
         """Share of the remembered events that had the path."""
         return self.usual_present / self.usual_events if self.usual_events else 0.0
+
+    def remember(self, missing: float) -> None:
+        """Keep the share of a block that lacked it, if it is the highest for a while."""
+        usual = 1 - self.usual_filled / self.usual_events if self.usual_events else missing
+        faded = usual + (self.worst_missing - usual) * WORST_KEPT
+        self.worst_missing = max(missing, faded)
 
 
 class Profile(msgspec.Struct):
@@ -190,7 +204,9 @@ class Profile(msgspec.Struct):
             now = missing / self.block_events
             highest = rate_bounds(before * counts.usual_events, counts.usual_events)[1]
             lowest = rate_bounds(missing, self.block_events)[0]
-            if lowest <= highest or now - before < JUMP:
+            # Bursts make blocks uneven: only what goes well beyond the worst one is news.
+            uneven = max(0.0, counts.worst_missing - before)
+            if lowest <= highest or now - before < JUMP + UNEVEN * uneven:
                 continue
             if not _inside(path, jumped):
                 jumped.append(path)
@@ -203,6 +219,7 @@ class Profile(msgspec.Struct):
             # Absence is not usual before it was told: a slow trickle would hide it.
             waiting = counts.present == 0 and counts.usual_share() >= USUAL and not counts.vanished
             if not waiting:
+                counts.remember(1 - counts.filled / self.block_events)
                 counts.usual_events = counts.usual_events * kept + self.block_events
                 counts.usual_present = counts.usual_present * kept + counts.present
                 counts.usual_filled = counts.usual_filled * kept + counts.filled
@@ -216,7 +233,7 @@ def rate_bounds(hits: float, events: float) -> tuple[float, float]:
     """Wilson's interval of a rate, wide enough for events that come in bursts.
 
     >>> low, high = rate_bounds(0, 20)
-    >>> low == 0.0, high > 0.5
+    >>> low < 0.01, high > 0.5
     (True, True)
     """
     if events <= 0:

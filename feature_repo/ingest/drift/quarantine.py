@@ -7,6 +7,7 @@ again adds nothing. The payload is personal data; everything else is fit to be s
 from __future__ import annotations
 
 import hashlib
+import math
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
+from feature_repo.errors import StoreUnavailable
 from feature_repo.ingest.drift.database import Database
 from feature_repo.ingest.drift.metrics import DriftMetrics, unexposed
 from feature_repo.ingest.rejected import Rejected
@@ -101,6 +103,8 @@ class Quarantine:
     def __init__(self, settings: Settings, *, metrics: DriftMetrics | None = None) -> None:
         self._metrics = metrics or unexposed()
         self._database = Database(settings.state_path / "quarantine.db", _SCHEMA)
+        # Asked for when it is read: other processes add and replay too.
+        self._metrics.open.set_function(self._open_now)
 
     def add(self, rejected: Sequence[Rejected]) -> int:
         """Keep these for good; returns how many were not known yet.
@@ -122,7 +126,6 @@ class Quarantine:
                     connection.execute(_UPDATE, _reason(one))
         for one in new:
             self._metrics.quarantined.labels(one.provider, one.reason).inc()
-        self._metrics.open.inc(len(new))
         return len(new)
 
     def groups(self) -> list[Group]:
@@ -169,11 +172,10 @@ class Quarantine:
             after = rows[-1][0]
 
     def count(self) -> int:
-        """Open entries; sets the gauge."""
+        """Open entries."""
         with self._database.reading() as connection:
             query = "SELECT count(*) FROM entries WHERE status = ?"
             number: int = connection.execute(query, (Status.OPEN,)).fetchone()[0]
-        self._metrics.open.set(number)
         return number
 
     def mark_replayed(self, ids: Sequence[str], *, at: datetime) -> int:
@@ -183,9 +185,7 @@ class Quarantine:
         with self._database.writing() as connection:
             before = connection.total_changes
             connection.executemany(query, rows)
-            changed = connection.total_changes - before
-        self._metrics.open.dec(changed)
-        return changed
+            return connection.total_changes - before
 
     def explain(self, id: str, rejected: Rejected) -> None:
         """An open entry failed again: keep the newest reason."""
@@ -194,18 +194,28 @@ class Quarantine:
             connection.execute(_UPDATE, (word, reason, path, detail, version, id))
 
     def erase(self, concerns: Callable[[Entry], bool]) -> int:
-        """Delete the entries, of any status, for which this is true, and every trace on disk."""
+        """Delete the entries, of any status, for which this is true, and every trace on disk.
+
+        Raises:
+            StoreUnavailable: not all traces are gone; erase again.
+        """
         doomed = [(entry.id,) for entry in self.entries(status=None) if concerns(entry)]
         if doomed:
             with self._database.writing() as connection:
                 connection.executemany("DELETE FROM entries WHERE id = ?", doomed)
-            self._database.forget_deleted()
-            self.count()
+        # Also when nothing is left to delete: an earlier try may have been stopped half way.
+        self._database.forget_deleted()
         return len(doomed)
 
     def close(self) -> None:
         """Release the file."""
         self._database.close()
+
+    def _open_now(self) -> float:
+        try:
+            return float(self.count())
+        except StoreUnavailable:
+            return math.nan
 
 
 def entry_id(rejected: Rejected) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from feature_repo.event import Event
 from feature_repo.ingest.drift.fingerprint import fingerprint
 from feature_repo.ingest.machines.label import label
+from feature_repo.ingest.machines.rules import load_rules
 from feature_repo.ingest.providers.provider import Provider
 from feature_repo.ingest.providers.registry import find_provider
 from feature_repo.ingest.rejected import Rejected
@@ -130,6 +131,7 @@ class _Parser:
         self._provider = provider
         self._versions = catalog.versions(provider.mapped_as)
         self._customers = Customers(settings)
+        self._rules = load_rules(settings.machines_path)
         self._received_time = received_time
         self._raw_ref = raw_ref
         self._observe = observe
@@ -149,7 +151,7 @@ class _Parser:
             self._tell(word, item, fits=False)
             return self._rejected(item, index, word, misfit)
         self._tell(word, item, fits=True)
-        return None if event is None else label(event, self._provider.flags(item))
+        return None if event is None else label(event, self._provider.flags(item), self._rules)
 
     def _tell(self, word: str | None, item: dict[str, Any], *, fits: bool) -> None:
         if self._observe is not None:

@@ -119,9 +119,10 @@ class Version:
         if not self.mapping.is_canonical or plan is self.unknown:
             values["provider_event"] = word
         _mend(values, address)
+        _check(values)
         who = customer_id if address is None else address
         values["event_id"] = self._event_id(plan, word, item, values, who)
-        _check(values)
+        _check_lengths(values)
         return Event(**values)
 
     def _event_time(self, plan: Plan, item: Item, arrival: Arrival) -> datetime:
@@ -224,10 +225,6 @@ def _check(values: dict[str, Any]) -> None:
     Raises:
         Misfit: a value breaks a rule.
     """
-    for name in ("event_id", "customer_id"):
-        if len(values[name]) > LONGEST:
-            message = f"{name} has more than {LONGEST} characters"
-            raise Misfit(message, "too_long", name)
     problem = check_amount(values.get("amount"))
     if problem is not None:
         raise Misfit(problem, "bad_amount", "amount")
@@ -240,6 +237,13 @@ def _check(values: dict[str, Any]) -> None:
     for name, enum in _ENUMS:
         if name in values:
             values[name] = _one_of(name, values[name], enum)
+
+
+def _check_lengths(values: dict[str, Any]) -> None:
+    for name in ("event_id", "customer_id"):
+        if len(values[name]) > LONGEST:
+            message = f"{name} has more than {LONGEST} characters"
+            raise Misfit(message, "too_long", name)
 
 
 def _one_of(name: str, value: str, enum: Callable[[str], Op | Machine]) -> Op | Machine:

@@ -72,7 +72,7 @@ def wrap(payloads: Sequence[Payload], secret: str | None, _now: datetime) -> Bod
 
 ENCODER: Final = Encoder(
     name="brevo",
-    kinds=same(*_WORDS) | {EventType.SENT: EventType.QUEUED},
+    kinds=same(*_WORDS),
     encode=encode,
     wrap=wrap,
 )

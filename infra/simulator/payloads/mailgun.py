@@ -75,7 +75,7 @@ def wrap(payloads: Sequence[Payload], secret: str | None, now: datetime) -> Body
 
 ENCODER: Final = Encoder(
     name="mailgun",
-    kinds=same(*_WORDS) | {EventType.SENT: EventType.QUEUED},
+    kinds=same(*_WORDS),
     encode=encode,
     wrap=wrap,
     event_id=lambda event: f"mailgun:{event.event_time:%Y-%m-%d}:{event.event_id}",

@@ -91,7 +91,7 @@ def wrap(payloads: Sequence[Payload], secret: str | None, now: datetime) -> Body
 
 ENCODER: Final = Encoder(
     name="sendgrid",
-    kinds=same(*_WORDS) | {EventType.SENT: EventType.QUEUED},
+    kinds=same(*_WORDS),
     encode=encode,
     wrap=wrap,
     event_id=own_id("sendgrid"),

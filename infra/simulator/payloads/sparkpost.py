@@ -76,7 +76,7 @@ def wrap(payloads: Sequence[Payload], secret: str | None, _now: datetime) -> Bod
 
 ENCODER: Final = Encoder(
     name="sparkpost",
-    kinds=same(*_WORDS) | {EventType.SENT: EventType.QUEUED},
+    kinds=same(*_WORDS),
     encode=encode,
     wrap=wrap,
     event_id=lambda event: f"sparkpost:{number_of(event.event_id)}",

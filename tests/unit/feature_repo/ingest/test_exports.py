@@ -212,7 +212,7 @@ def test_sendgrid_activity(export: Export, log_rows: LogRows) -> None:
         "clicked": 1,
         "delivered": 1,
         "opened": 1,
-        "queued": 1,
+        "sent": 1,
         "unknown": 1,
     }
     click = next(row for row in rows if row["type"] == "clicked")

@@ -30,6 +30,7 @@ from feature_repo.ingest.rejected import Rejected
 from feature_repo.ingest.settings import IngestSettings
 from feature_repo.ingest.webhook.errors import (
     AuthenticationFailed,
+    UnknownProvider,
     UnreadableBody,
     VerificationUnavailable,
 )
@@ -74,6 +75,8 @@ class MemoryInbound:
             raise UnreadableBody(message)
         if found == "mistake":
             raise RecursionError
+        if found == "stranger":
+            raise UnknownProvider
         return [self._one(record, index, word) for index, word in enumerate(found)]
 
     def _one(self, record: RawRecord, index: int, word: str) -> Event | Rejected:

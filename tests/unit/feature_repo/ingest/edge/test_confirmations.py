@@ -8,7 +8,9 @@ from collections.abc import Callable
 import orjson
 import pytest
 
-from tests.unit.feature_repo.ingest.edge.conftest import SIGNED, Ingest
+from feature_repo.ingest.confirmation import Confirmations
+from feature_repo.ingest.raw.record import RawRecord
+from tests.unit.feature_repo.ingest.edge.conftest import AT, SIGNED, Ingest
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ses-events"
 URL = "https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&Token=abc"
@@ -56,3 +58,23 @@ def test_nothing_else_is_visited(make_ingest: MakeIngest, provider: str, body: b
     ingest = make_ingest(ses_topic_arns=TOPIC)
 
     assert visited(ingest, provider, body) == []
+
+
+def test_an_address_that_does_not_answer_is_tried_again_until_a_stop() -> None:
+    tries: list[str] = []
+
+    def visit(url: str) -> None:
+        tries.append(url)
+        raise OSError
+
+    async def scenario() -> None:
+        confirmations = Confirmations((TOPIC,), visit)
+        body = subscription()
+        confirmations.landed(RawRecord(provider="ses", received_time=AT, headers=(), body=body))
+        while not tries:
+            await asyncio.sleep(0.001)
+        confirmations.close()
+
+    asyncio.run(scenario())
+
+    assert tries == [URL]

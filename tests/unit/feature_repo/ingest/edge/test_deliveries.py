@@ -254,3 +254,25 @@ def test_paths_that_are_not_answered_are_problems(ingest: Ingest) -> None:
 
     assert answer.status_code == 404
     assert kind(answer) == "http"
+
+
+def test_a_sender_that_goes_away_leaves_nothing(ingest: Ingest) -> None:
+    messages = [
+        {"type": "http.request", "body": b"[", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/ingest/sendgrid", "headers": []}
+    asyncio.run(ingest.app(scope, receive, send))
+
+    assert sent == []
+    assert ingest.landed() == []
+    assert ingest.app.edge.admission.requests == ingest.app.edge.admission.bytes == 0
+    assert 'provider="sendgrid",status="499"' in ingest.ask("GET", "/metrics").text

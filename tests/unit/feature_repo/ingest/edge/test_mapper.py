@@ -50,7 +50,12 @@ def test_what_does_not_fit_goes_to_quarantine_and_the_rest_of_its_body_does_not(
 
 
 @pytest.mark.parametrize(
-    ("body", "reason"), [(b'"unreadable"', "unreadable_body"), (b'"mistake"', "mapping_broke")]
+    ("body", "reason"),
+    [
+        (b'"unreadable"', "unreadable_body"),
+        (b'"mistake"', "mapping_broke"),
+        (b'"stranger"', "unknown_provider"),
+    ],
 )
 def test_a_body_that_cannot_be_mapped_is_kept_whole_and_holds_nothing_up(
     ingest: Ingest, body: bytes, reason: str

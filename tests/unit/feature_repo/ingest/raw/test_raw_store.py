@@ -174,6 +174,49 @@ def test_a_damaged_record_costs_no_other(store: RawStore) -> None:
         store.read(refs[1])
 
 
+@pytest.mark.parametrize("short", range(6))
+def test_what_follows_a_damaged_record_is_found_wherever_it_begins(
+    store: RawStore, tmp_path: Path, short: int
+) -> None:
+    # The search reads a megabyte at a time; the next record's mark lies across the border.
+    probe = RawStore(tmp_path / "probe", window_s=0)
+    probe.append(record(os.urandom(2000)))
+    overhead = int(probe.append(record()).rpartition(":")[2]) - 2000
+    probe.close()
+    store.append(record(os.urandom(17 + (1 << 20) - short - overhead)))
+    store.append(record(b"next"))
+    segment = store.folder / store.segments()[0]
+    damaged = bytearray(segment.read_bytes())
+    damaged[500_000] ^= 1
+    segment.write_bytes(damaged)
+
+    assert bodies(store) == [b"next"]
+
+
+def test_reading_resumes_in_a_later_segment(tmp_path: Path) -> None:
+    clock = Clock()
+    store = RawStore(tmp_path, window_s=0, clock=clock, segment_bytes=4096)
+    for _ in range(3):
+        clock.now += timedelta(seconds=1)
+        store.append(record(os.urandom(5000)))
+    store.close()
+    cursors = [cursor for cursor, _ in store.records()]
+
+    assert len(list(store.records(cursors[1]))) == 1
+    assert RawStore(tmp_path / "nowhere").segments() == []
+    assert store.size("gone.seg") == 0
+    assert list(store.records_of("gone.seg")) == []
+
+
+def test_a_file_that_is_no_segment_is_left_alone(store: RawStore) -> None:
+    store.append(record())
+    (store.folder / "a.seg").write_bytes(b"something else")
+
+    assert store.adopt(lambda _: False) == []
+    assert (store.folder / "a.seg").read_bytes() == b"something else"
+    assert bodies(store) == [record().body]
+
+
 def test_bytes_of_a_body_that_look_like_a_record_are_not_taken_for_one(store: RawStore) -> None:
     flags, payload = encode(record(b"forged"))
     ref = store.append(record(b"x" + frame(16, flags, payload)))
