@@ -137,14 +137,20 @@ def read_command(layout: Layout, customer_ids: Sequence[str]) -> bytes:
     return b"".join(head + wire.bulk(key) for key in layout.keys(customer_ids))
 
 
-def exchange(client: redis.Redis, buffer: bytes, replies: int) -> list[Any]:
-    """Send commands as they are and return their replies.
+def exchange(client: redis.Redis, commands: Iterable[tuple[bytes, int]]) -> list[Any]:
+    """Send buffers of so many commands, each as soon as it is made, and return all replies.
+
+    Of several buffers the replies must be short: nobody reads while there is still something to
+    send.
 
     Raises:
         redis.RedisError: the connection broke or Redis refused; some may have been carried out.
     """
+    replies = 0
     with _borrowed(client) as connection:
-        connection.send_packed_command([buffer], check_health=False)
+        for buffer, count in commands:
+            connection.send_packed_command([buffer], check_health=False)
+            replies += count
         return _replies(connection, replies)
 
 

@@ -146,7 +146,7 @@ def _change(settings: Settings, client: redis.Redis, now: datetime, **changes: o
         raw = cast("bytes | None", client.get(key))
         held = _first(settings, client, now) if raw is None else read(raw)
         new = _encoder.encode(msgspec.structs.replace(held, **changes))
-        if raw == new or client.eval(_SWAP, 1, key, raw or b"", new):  # type: ignore[arg-type]
+        if raw == new or client.eval(_SWAP, 1, key, raw or b"", new):
             return
 
 

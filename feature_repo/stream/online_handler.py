@@ -81,15 +81,13 @@ class OnlineHandler:
             return [*rows]
         loaded = self._read_loaded(rows, held, epoch)
         now = self._clock()
-        writes = []
-        for (customer, new), found in zip(rows.items(), held, strict=True):
-            write = _folded(customer, new, found, epoch, loaded.get(customer), now)
-            if write is not None:
-                writes.append(write)
-        if not writes:
-            return ()
-        written = self._store.write(writes, raw, now.timestamp())
-        return [write.customer for write, ok in zip(writes, written, strict=True) if not ok]
+        now_us = micros_since_epoch(now)
+        folded = (
+            _folded(customer, new, found, epoch, loaded.get(customer), now_us)
+            for (customer, new), found in zip(rows.items(), held, strict=True)
+        )
+        written = self._store.write(filter(None, folded), raw, now.timestamp())
+        return [customer for customer, ok in written.items() if not ok]
 
     def _read_loaded(
         self, rows: Rows, held: Sequence[Held], epoch: Epoch
@@ -114,7 +112,7 @@ def _folded(
     held: Held,
     epoch: Epoch,
     loaded: StreamState | None,
-    now: datetime,
+    now_us: int,
 ) -> Write | None:
     """What is to be written after these rows, None for nothing."""
     state = None if held.state is None else decode(held.state)
@@ -131,7 +129,7 @@ def _folded(
     if not folding.touched:
         return None
     if folding.pruned:
-        folding.state.pruned = micros_since_epoch(now)
+        folding.state.pruned = now_us
     if begins:
         owed |= not shown or held.is_loaded or epoch.mode is not Mode.CLEAN
     return Write(customer, held, folding.finish(), sorted(folding.changed), True if owed else None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 import duckdb
 import pyarrow as pa
@@ -74,7 +74,7 @@ def is_empty(client: redis.Redis, layout: Layout) -> bool:
 
     False also where finding out would take long.
     """
-    if client.dbsize() > _FEW_KEYS:
+    if cast("int", client.dbsize()) > _FEW_KEYS:
         return False
     keys = client.scan_iter(glob_prefix(layout.key_prefix) + b"*", count=1_000)
     return all(layout.customer_of(key) is None for key in keys)

@@ -7,7 +7,7 @@ fields that changed, the state itself and what the customer is owed, in one piec
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from feature_repo import online, wire
 from feature_repo.online_codec import STREAM_FIELD, Layout
 from feature_repo.stream import online_fields
 from feature_repo.stream.online_epoch import epoch_key, owed_key
+from feature_repo.stream.online_parts import parts
 from feature_repo.stream.online_state import TOKEN_BYTES, StreamState, encode
 
 _SWAP: Final = b"""
@@ -43,6 +44,9 @@ _CALL: Final = (
 )
 _CALL_PARTS: Final = 14
 """Parts of the command up to and with the number of fields to delete."""
+
+_SLICE: Final = 32
+"""Customers whose commands are sent together."""
 
 _READ: Final = b"*5\r\n" + wire.bulk(b"HMGET")
 _READ_FIELDS: Final = b"".join(
@@ -99,25 +103,34 @@ class StateStore:
         buffer = self._ask_epoch + b"".join(
             _READ + wire.bulk(key) + _READ_FIELDS for key in self._layout.keys(customers)
         )
-        epoch, *replies = online.exchange(self._client, buffer, 1 + len(customers))
+        epoch, *replies = online.exchange(self._client, [(buffer, 1 + len(customers))])
         return epoch, [Held(*reply) for reply in replies]
 
-    def write(self, writes: Sequence[Write], epoch: bytes, since: float) -> list[bool]:
-        """Write each state if Redis still holds what it was computed from; whether it did.
+    def write(self, writes: Iterable[Write], epoch: bytes, since: float) -> Mapping[str, bool]:
+        """Write each state if Redis still holds what it was computed from; whether it did, by id.
 
         A state that begins is written only while the epoch note is the one given, too. `since` is
-        from when on who is owed is owed, in epoch seconds.
+        from when on who is owed is owed, in epoch seconds. Redis works while `writes` are made.
         """
-        keys = self._layout.keys([write.customer for write in writes])
-        tail = wire.bulk(repr(since).encode())
-        parts = [_LOAD]
-        for key, write in zip(keys, writes, strict=True):
-            self._add_command(parts, wire.bulk(key), write, epoch, tail)
-        _, *replies = online.exchange(self._client, b"".join(parts), 1 + len(writes))
-        return [reply == 1 for reply in replies]
+        customers: list[str] = []
+        commands = self._commands(writes, epoch, repr(since).encode(), customers)
+        replies = online.exchange(self._client, commands)
+        return {c: reply == 1 for c, reply in zip(customers, replies[1:], strict=True)}
+
+    def _commands(
+        self, writes: Iterable[Write], epoch: bytes, since: bytes, customers: list[str]
+    ) -> Iterator[tuple[bytes, int]]:
+        """Buffers of commands, in the order of `customers`, which is filled on the way."""
+        commands, more = [_LOAD], 1
+        for part in parts(writes, _SLICE):
+            for key, write in zip(self._layout.keys(w.customer for w in part), part, strict=True):
+                customers.append(write.customer)
+                self._add_command(commands, wire.bulk(key), write, epoch, wire.bulk(since))
+            yield b"".join(commands), len(part) + more
+            commands, more = [], 0
 
     def _add_command(
-        self, parts: list[bytes], key: bytes, write: Write, epoch: bytes, since: bytes
+        self, commands: list[bytes], key: bytes, write: Write, epoch: bytes, since: bytes
     ) -> None:
         state, held = write.state, write.held
         deletes: list[bytes] = []
@@ -126,7 +139,7 @@ class StateStore:
         columns = range(online_fields.COLUMNS) if write.columns is None else write.columns
         values = online_fields.values(state, columns)
         times = online_fields.times(state)
-        parts.append(
+        commands.append(
             b"*%d\r\n%b%b%b$%d\r\n%b\r\n%b%b%b%b"
             % (
                 _CALL_PARTS + len(deletes) + 2 * (len(times) + 1 + len(values)),
@@ -141,7 +154,7 @@ class StateStore:
                 _NOTHING if write.owed is None else _OWE if write.owed else _PAID,
             )
         )
-        parts += (
+        commands += (
             wire.bulk(write.customer.encode()) if write.owed is not None else _NOTHING,
             since,
             wire.bulk(b"%d" % len(deletes)) if deletes else _NO_DELETES,

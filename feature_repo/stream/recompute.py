@@ -138,7 +138,7 @@ class Recompute:
             if _has_all(exact, found, archived_us)
         ]
         # Any epoch will do: it guards states that begin by folding, these are right anyway.
-        return sum(self._store.write(writes, b"", self._clock().timestamp())) if writes else 0
+        return sum(self._store.write(writes, b"", self._clock().timestamp()).values())
 
 
 def _states(log: LogReader, customers: Sequence[str]) -> Iterator[_Exact]:

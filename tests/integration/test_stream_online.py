@@ -14,6 +14,8 @@ import redis
 from feature_repo import online
 from feature_repo.errors import StoreUnavailable
 from feature_repo.event import EventType, Machine, Op
+from feature_repo.history.build import build
+from feature_repo.load import load
 from feature_repo.online_codec import feature_field
 from feature_repo.stream import online_epoch
 from feature_repo.stream.online_epoch import Mode, epoch_key
@@ -71,14 +73,8 @@ def test_a_click_48_hours_late_shows_at_once_and_no_table_knew_it_before(world: 
     assert world.owed() == set()
     world.assert_equals_tables(["ann"])
     before = world.replica("before")
-    online_load(before, as_of=arrival - timedelta(microseconds=1))
+    load(before.settings, world.client, as_of=arrival - timedelta(microseconds=1), full=True)
     assert before.value("clicks_total") == 60.0
-
-
-def online_load(world: World, *, as_of: object) -> None:
-    from feature_repo.load import load
-
-    load(world.settings, world.client, as_of=as_of, full=True)  # type: ignore[arg-type]
 
 
 def test_a_correction_is_online_and_offline_after_one_run(world: World) -> None:
@@ -273,3 +269,23 @@ def test_no_redis_is_told_with_the_cure(world: World) -> None:
     handler = OnlineHandler(world.settings, nobody, lambda: NOW)
     with pytest.raises(StoreUnavailable, match="FORESEND_REDIS_URL"):
         handler.handle([event("1")])
+
+
+def test_whoever_began_while_a_load_did_not_ask_is_owed(world: World) -> None:
+    world.archive([event("1"), event("1b", "bob")], writer="import")
+    build(world.settings, through=NOW)
+    began = False
+
+    def begin_midway(view: str, rows: int) -> None:
+        nonlocal began
+        if not began:
+            began = True
+            world.handler.handle([event("2", event_time=START + HOUR)])
+
+    load(world.settings, world.client, as_of=NOW, progress=begin_midway)
+    assert world.owed() == {"ann"}
+
+    world.archive([event("2", event_time=START + HOUR)])
+    world.recompute()
+    assert world.value("clicks_total") == 2.0
+    world.assert_equals_tables(["ann", "bob"])

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -93,7 +92,11 @@ class RawStore(RawReader):
         """See `append`; a third of what it costs to wait for `submit` in an event loop."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[str | RawStoreUnavailable] = loop.create_future()
-        self._commit.submit(record, partial(loop.call_soon_threadsafe, _resolve, done))
+
+        def resolve(found: str | RawStoreUnavailable) -> None:
+            loop.call_soon_threadsafe(_resolve, done, found)
+
+        self._commit.submit(record, resolve)
         found = await done
         if isinstance(found, str):
             return found

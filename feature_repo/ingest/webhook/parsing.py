@@ -138,7 +138,12 @@ class _Parser:
         self._by_word: dict[str, list[tuple[Version, Plan | None]]] = {}
 
     def outcome(self, item: Any, index: int) -> Event | Rejected | None:
-        """The event, why there is none, or None for what is no event for us."""
+        """The event, why there is none, or None for what is no event for us.
+
+        A null says nothing; one stands where an event was that has been erased.
+        """
+        if item is None:
+            return None
         if not isinstance(item, dict):
             reason = "unreadable_event" if isinstance(item, Unreadable) else "not_an_object"
             what = "nested too deep" if isinstance(item, Unreadable) else shown(item)
