@@ -79,6 +79,16 @@ class WorkerMetrics:
             "From the moment an event was received to the moment its effects were durable.",
             _FRESHNESS,
         )
+        self._owed = Gauge(
+            "foresend_worker_owed_customers",
+            "Customers whose state will be read from the log anew.",
+            registry=registry,
+        )
+        self._owed_age = Gauge(
+            "foresend_worker_owed_oldest_age_seconds",
+            "For how long the first of them has been waiting.",
+            registry=registry,
+        )
         self.events = counter("foresend_worker_events", "Events handled.")
         self.dead = counter("foresend_worker_dead_letters", "Dead letters buried.")
         self.retries = Counter(
@@ -107,3 +117,8 @@ class WorkerMetrics:
     def exposition(self) -> bytes:
         """All series in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def owed(self, customers: int, oldest_age_s: float) -> None:
+        """Show who still waits to be computed anew."""
+        self._owed.set(customers)
+        self._owed_age.set(oldest_age_s)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgspec
 import redis
@@ -82,6 +82,22 @@ def owe(client: redis.Redis, project: str, customers: Iterable[str], since: date
     """Have the exact state of these customers read from the log."""
     for chunk in parts(customers, _CHUNK):
         client.zadd(owed_key(project), dict.fromkeys(chunk, since.timestamp()), nx=True)
+
+
+class Owed(NamedTuple):
+    """Who waits for an exact state."""
+
+    customers: int
+    #: Epoch seconds since when the first of them has been waiting, None when there is none.
+    since: float | None
+
+
+def owed(client: redis.Redis, project: str) -> Owed:
+    """How many customers are owed, and since when the first one is."""
+    first = cast(
+        "list[tuple[bytes, float]]", client.zrange(owed_key(project), 0, 0, withscores=True)
+    )
+    return Owed(cast("int", client.zcard(owed_key(project))), first[0][1] if first else None)
 
 
 def states(

@@ -9,10 +9,13 @@ from typing import Final
 
 import redis
 
+from feature_repo import online
 from feature_repo.ingest.machines.rules import load_rules
 from feature_repo.ingest.machines.sweep import sweep
 from feature_repo.ingest.settings import load_ingest_settings
 from feature_repo.settings import Settings
+from feature_repo.stream.metrics import WorkerMetrics
+from feature_repo.stream.online_epoch import owed
 from feature_repo.stream.queue import open_queue
 from feature_repo.stream.recompute import Recompute
 
@@ -47,7 +50,11 @@ class Rounds:
 
 
 def open_rounds(
-    settings: Settings, client: redis.Redis, clock: Callable[[], datetime], closing: ExitStack
+    settings: Settings,
+    client: redis.Redis,
+    clock: Callable[[], datetime],
+    closing: ExitStack,
+    metrics: WorkerMetrics,
 ) -> Rounds:
     """The rounds of this installation; what they hold open is closed by `closing`.
 
@@ -59,8 +66,17 @@ def open_rounds(
     queue = open_queue(settings)
     closing.callback(queue.close)
     publisher = queue.publisher("machines")
+    recompute = Recompute(settings, client, clock, queue)
+
+    def pay() -> None:
+        recompute.run_once()
+        with online.answers():
+            waiting = owed(client, settings.project)
+        now = clock().timestamp()
+        metrics.owed(waiting.customers, max(0.0, now - (waiting.since or now)))
+
     return Rounds(
-        Recompute(settings, client, clock, queue).run_once,
+        pay,
         lambda: sweep(settings, publisher, clock, rules),
         clock,
     )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from threading import Event as Flag
 from typing import Final
 
@@ -63,14 +64,18 @@ def serve_group(
 
 
 def serve_rounds(
-    role: str, make: Callable[[], Callable[[], object]], *, metrics_port: int, host: str
+    role: str,
+    make: Callable[[WorkerMetrics], Callable[[], object]],
+    *,
+    metrics_port: int,
+    host: str,
 ) -> None:
     """Do a round of work each second until a signal. `make` builds what does a round."""
     metrics = WorkerMetrics(role)
     with _serving(metrics, metrics_port, host) as (stop, health):
         patience = Patience(stop, health, metrics)
         try:
-            work = patience.until_available(make)
+            work = patience.until_available(partial(make, metrics))
             while not stop.is_set():
                 health.beat()
                 began = time.monotonic()

@@ -41,6 +41,7 @@ def command(
     from feature_repo.logs import configure_logs
     from feature_repo.settings import load_settings
     from feature_repo.stream.handler import Handler
+    from feature_repo.stream.metrics import WorkerMetrics
     from feature_repo.stream.worker_process import serve_group, serve_rounds
 
     configure_logs()
@@ -63,10 +64,10 @@ def command(
 
         return OnlineHandler(settings, client, clock)
 
-    def recompute() -> Callable[[], object]:
+    def recompute(metrics: WorkerMetrics) -> Callable[[], object]:
         from feature_repo.stream.rounds import open_rounds
 
-        return open_rounds(settings, client, clock, closing).run_once
+        return open_rounds(settings, client, clock, closing, metrics).run_once
 
     with closing:
         if role is Role.RECOMPUTE:
