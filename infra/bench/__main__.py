@@ -22,6 +22,9 @@ BENCHMARKS: Final = {
     "bulk_read_1000": "infra.bench.bulk_read",
     "pit_join": "infra.bench.pit_join",
     "build_growth": "infra.bench.build_growth",
+    "ingest_end_to_end": "infra.bench.ingest_end_to_end",
+    "ingest_freshness": "infra.bench.ingest_freshness",
+    "ingest_growth": "infra.bench.ingest_growth",
     "machine_events": "infra.bench.machine_events",
     "fold_vs_push_100": "infra.bench.fold_vs_push_100",
 }
