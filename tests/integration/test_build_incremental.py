@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_repo import contract
-from tests.unit.feature_repo.history import reference
-from tests.unit.feature_repo.history.building import Installation, digests
-from tests.unit.feature_repo.history.histories import START, THROUGH, Row, histories
+from tests.integration.history import reference
+from tests.integration.history.building import Installation, digests
+from tests.integration.history.histories import START, THROUGH, Row, histories
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.feature_repo.history.building import Installation, digests
-from tests.unit.feature_repo.history.histories import START, THROUGH, Row, row
+from tests.integration.history.building import Installation, digests
+from tests.integration.history.histories import START, THROUGH, Row, row
 
 pytestmark = [
     pytest.mark.integration,

@@ -35,7 +35,7 @@ from feature_repo.stream.online_epoch import corrected_key, owed_key
 from feature_repo.stream.port import ARCHIVE, ONLINE
 from feature_repo.stream.queue import open_queue
 from serving.prediction_log import PredictionBatch, read_predictions, write_batches
-from tests.unit.feature_repo.history.building import digests
+from tests.integration.history.building import digests
 
 pytestmark = [
     pytest.mark.integration,

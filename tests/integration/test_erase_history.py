@@ -16,8 +16,8 @@ from feature_repo.history.erase_tables import erase_from_tables
 from feature_repo.history.log import EventLog
 from feature_repo.history.log_index import LogIndex
 from feature_repo.history.log_writer import LogWriter
-from tests.unit.feature_repo.history.building import Installation, digests
-from tests.unit.feature_repo.history.histories import START, row
+from tests.integration.history.building import Installation, digests
+from tests.integration.history.histories import START, row
 
 pytestmark = [
     pytest.mark.integration,

@@ -14,7 +14,7 @@ from feature_repo.event import Event, EventType
 from feature_repo.history import duck
 from feature_repo.history.log_writer import LogWriter
 from feature_repo.point_in_time import MOMENT
-from tests.unit.feature_repo.history.building import Installation
+from tests.integration.history.building import Installation
 
 pytestmark = [
     pytest.mark.integration,

@@ -59,12 +59,19 @@ def written_form(mapping: ProviderMapping, folder: Path) -> Written:
 
 
 def add_name(written: Written, old: str, new: str, cast: str | None) -> Written:
-    """Read `new` wherever `old` is read and missing; by `cast`, if it needs another one."""
+    """Read `new` wherever `old` is read and missing; by `cast`, if it needs another one.
+
+    Fields that read `new` already, because another word had the same rename, stay as they are.
+    """
 
     def change(name: str, spec: Any) -> Any:
+        found = [(path, by) for path, by, _ in alternatives(name, spec)]
+        casts = {by for path, by in found if path == old} if cast is None else {cast}
+        if any((new, by) in found for by in casts):
+            return spec
         if cast is None:
             return _beside(spec, old, new)
-        if any(path == old for path, _, _ in alternatives(name, spec)):
+        if any(path == old for path, _ in found):
             return [*(spec if isinstance(spec, list) else [spec]), {cast: new}]
         return spec
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from feature_repo.activity import micros_since_epoch
 from feature_repo.history.daily_table import DAY_US, daily_rows, edges
-from tests.unit.feature_repo.history import reference
-from tests.unit.feature_repo.history.conftest import View
-from tests.unit.feature_repo.history.histories import START, THROUGH, Row, histories, row
+from tests.integration.history import reference
+from tests.integration.history.conftest import View
+from tests.integration.history.histories import START, THROUGH, Row, histories, row
 
 pytestmark = pytest.mark.filterwarnings(
     # Ibis 12 calls it on DuckDB 2.

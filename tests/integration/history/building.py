@@ -16,8 +16,8 @@ from feature_repo.history.feature_table import FeatureTable
 from feature_repo.history.log import EventLog
 from feature_repo.history.schema import EVENTS
 from feature_repo.settings import Settings
-from tests.unit.feature_repo.history.histories import THROUGH, Row
-from tests.unit.feature_repo.history.reference import Change
+from tests.integration.history.histories import THROUGH, Row
+from tests.integration.history.reference import Change
 
 
 class Installation:

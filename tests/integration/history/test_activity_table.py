@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from feature_repo import activity, naming
 from feature_repo.event import Event, EventType, Machine
 from feature_repo.history.activity_table import activity_rows, additions
-from tests.unit.feature_repo.history import reference
-from tests.unit.feature_repo.history.conftest import View
-from tests.unit.feature_repo.history.histories import (
+from tests.integration.history import reference
+from tests.integration.history.conftest import View
+from tests.integration.history.histories import (
     START,
     Row,
     corrected_never,

@@ -15,8 +15,8 @@ from feature_repo import contract
 from feature_repo.errors import NotReady, StoreUnavailable
 from feature_repo.history import duck
 from feature_repo.history.build import build
-from tests.unit.feature_repo.history.building import Installation, digests
-from tests.unit.feature_repo.history.histories import START, THROUGH, Row, row
+from tests.integration.history.building import Installation, digests
+from tests.integration.history.histories import START, THROUGH, Row, row
 
 pytestmark = pytest.mark.filterwarnings(
     # Ibis 12 calls it on DuckDB 2.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,10 +18,18 @@ from feature_repo.history.feature_table import KEYS
 from feature_repo.history.schema import LOG
 from feature_repo.history.versions import versions
 from feature_repo.settings import Settings
-from tests.unit.feature_repo.history.histories import Row, log_table
-from tests.unit.feature_repo.history.reference import Change
+from tests.integration.history.histories import Row, log_table
+from tests.integration.history.reference import Change
 
 Batches = Iterable[pa.RecordBatch]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests here use the real DuckDB and Delta."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from feature_repo.activity import micros_since_epoch
 from feature_repo.event import amount_micros
 from feature_repo.history import duck, scope
 from feature_repo.history.versions import FOREVER, expand, versions
-from tests.unit.feature_repo.history.histories import START, Row, log_table, row
+from tests.integration.history.histories import START, Row, log_table, row
 
 pytestmark = pytest.mark.filterwarnings(
     # Ibis 12 calls it on DuckDB 2.

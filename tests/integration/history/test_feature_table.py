@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from feature_repo import contract
 from feature_repo.history.feature_table import Absorbed, Content, FeatureTable, TableState
-from tests.unit.feature_repo.history.histories import START
+from tests.integration.history.histories import START
 
 pytestmark = pytest.mark.filterwarnings(
     # Ibis 12 calls it on DuckDB 2.

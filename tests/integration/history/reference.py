@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from feature_repo import naming
-from tests.unit.feature_repo.history.histories import Row
+from tests.integration.history.histories import Row
 
 State = dict[str, Any]
 Change = tuple[str, datetime, State]

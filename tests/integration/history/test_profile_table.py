@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from feature_repo.history.profile_table import profile_rows, profiles
-from tests.unit.feature_repo.history import reference
-from tests.unit.feature_repo.history.conftest import View
-from tests.unit.feature_repo.history.histories import START, Row, histories, row
+from tests.integration.history import reference
+from tests.integration.history.conftest import View
+from tests.integration.history.histories import START, Row, histories, row
 
 pytestmark = pytest.mark.filterwarnings(
     # Ibis 12 calls it on DuckDB 2.
