@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feature_repo.environment import from_environment
@@ -35,6 +35,14 @@ class Settings(BaseSettings):
     duckdb_memory_limit: str = Field("2GB", description="DuckDB's memory limit; more is spilled.")
     duckdb_threads: int = Field(2, ge=1, description="DuckDB's threads.")
     project: str = Field("foresend", pattern=r"^[a-z][a-z0-9_]*$", description="Feast project.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            message = "it must begin with redis://, rediss:// or unix://"
+            raise ValueError(message)
+        return url
 
     @property
     def log_path(self) -> Path:

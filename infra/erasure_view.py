@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from feature_repo import addresses, online
+from feature_repo.errors import ConfigError
 from feature_repo.history.erase import Online, Stores
 from feature_repo.history.erasure_receipt import Receipt
 from feature_repo.ingest.settings import IngestSettings, load_ingest_settings
@@ -46,7 +47,14 @@ def opened() -> Iterator[Stores]:
 
 
 def whom(ingest: IngestSettings, customer: str, emails: Sequence[str]) -> tuple[str, list[str]]:
-    """The customer's id and addresses: an address stands for the id that ingestion makes of it."""
+    """The customer's id and addresses: an address stands for the id that ingestion makes of it.
+
+    Raises:
+        ConfigError: the id is blank.
+    """
+    if not customer.strip():
+        message = "The customer's id is empty. Name the customer to erase or to look for."
+        raise ConfigError(message)
     if not is_address(customer):
         return customer, list(emails)
     found = Customers(ingest).resolve(None, None, customer)

@@ -56,7 +56,7 @@ class Admission:
     """Counts what is in hand and refuses more, before a body is read."""
 
     def __init__(self, pressure: Pressure, settings: IngestSettings) -> None:
-        self._pressure = pressure
+        self.pressure = pressure
         self._settings = settings
         self.requests = 0
         self.bytes = 0
@@ -67,7 +67,7 @@ class Admission:
         Raises:
             Unavailable: not now.
         """
-        refusing = self._pressure.refusing
+        refusing = self.pressure.refusing
         if refusing is not None:
             raise self.later(refusing[1])
         for count, most, what in (

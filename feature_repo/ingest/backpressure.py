@@ -52,6 +52,9 @@ class Pressure:
         self._metrics = metrics
         #: Cause and sentence; None: take what comes.
         self.refusing: tuple[str, str] | None = None
+        #: Why the last delivery could not be made durable. The next one is tried all the same:
+        #: nothing else would notice that it can be again.
+        self.landing_problem: str | None = None
         #: Why the queue is not seen; deliveries are taken all the same.
         self.queue_problem: str | None = None
 
@@ -67,11 +70,20 @@ class Pressure:
         self.refusing = self._disk() or self._backlog() or self._full_queue()
         cause = None if self.refusing is None else self.refusing[0]
         for name in CAUSES:
-            self._metrics.pressure.labels(name).set(name == cause)
+            fails = name == "disk" and self.landing_problem is not None
+            self._metrics.pressure.labels(name).set(fails or name == cause)
         if before is None and self.refusing is not None:
             log.warning("deliveries_refused", cause=cause, reason=self.refusing[1])
         elif before is not None and self.refusing is None:
             log.info("deliveries_taken_again", cause=before[0])
+
+    def landed(self, problem: str | None) -> None:
+        """Say whether a delivery was made durable, and why not; the log hears of changes."""
+        before, self.landing_problem = self.landing_problem, problem
+        if before is None and problem is not None:
+            log.error("deliveries_not_durable", problem=problem)
+        elif before is not None and problem is None:
+            log.info("deliveries_durable_again")
 
     def _disk(self) -> tuple[str, str] | None:
         try:

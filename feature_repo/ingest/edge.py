@@ -192,9 +192,10 @@ class Edge:
         try:
             await self._ports.store.land(record)
         except StoreUnavailable as exc:
-            log.error("delivery_not_durable", problem=str(exc))
+            self._ports.admission.pressure.landed(str(exc))
             message = "The delivery could not be made durable; nothing of it was kept."
             raise self._ports.admission.later(message) from exc
+        self._ports.admission.pressure.landed(None)
         self._ports.landed(record)
         return 202 if provider in KEYED else 200
 

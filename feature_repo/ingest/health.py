@@ -40,7 +40,12 @@ class Health:
             blocking.append(self.pressure.refusing[1])
         waiting = [
             problem
-            for problem in (self.mapper.problem, self.pressure.queue_problem)
+            for problem in (
+                self.mapper.problem,
+                self.pressure.queue_problem,
+                # Not blocking: only the next delivery can find out that there is room again.
+                self.pressure.landing_problem,
+            )
             if problem is not None
         ]
         status = "not_ready" if blocking else "degraded" if waiting else "ready"

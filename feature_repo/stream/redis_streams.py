@@ -7,6 +7,7 @@ has acknowledged them. Works with Redis 6.2 and 7; needs no module. All keys mus
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -107,7 +108,7 @@ class RedisQueue:
         """Publish the letters to their group alone, then forget them."""
         revived = 0
         with answers():
-            for letter_id in ids:
+            for letter_id in _letter_ids(ids):
                 for entry in entries(
                     self._link.client.xrange(self._link.dead, letter_id, letter_id)
                 ):
@@ -118,10 +119,11 @@ class RedisQueue:
 
     def discard(self, ids: Sequence[str]) -> int:
         """Delete the letters."""
-        if not ids:
+        known = _letter_ids(ids)
+        if not known:
             return 0
         with answers():
-            return _count(self._link.client.xdel(self._link.dead, *ids))
+            return _count(self._link.client.xdel(self._link.dead, *known))
 
     def ping(self) -> None:
         """Ask for an answer."""
@@ -156,3 +158,8 @@ def _letter(entry: Entry) -> DeadLetter:
         reason=entry.fields[b"r"].decode(),
         buried_at=published_at(entry.id),
     )
+
+
+def _letter_ids(ids: Sequence[str]) -> list[str]:
+    """Those that can be one of a dead letter; any other names none."""
+    return [one for one in ids if re.fullmatch(r"\d{1,20}-\d{1,20}", one)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -146,6 +147,9 @@ def run_stream(options: Options, url: str, **how: Any) -> Result:
         StoreUnavailable: the service does not answer.
         DeliveryRefused: the service refused a request for good.
     """
+    if not re.fullmatch(r"https?://[^/\s]+.*", url):
+        message = f"--to {url!r} is no address; give one such as http://127.0.0.1:8081."
+        raise ConfigError(message)
     with _bar() as bar:
         task = bar.add_task("stream", total=how.get("limit"))
 

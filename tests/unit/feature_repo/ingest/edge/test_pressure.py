@@ -89,10 +89,16 @@ def test_a_full_disk_is_a_503_and_deliveries_are_taken_when_it_has_room(ingest: 
     # The log of this test is a file too.
     with structlog.testing.capture_logs(), full_disk():
         answer = ingest.post("sendgrid", b'["during"]')
+    ingest.pressure.look()
+    full = ingest.ask("GET", "/readyz").json()
+    metrics = ingest.ask("GET", "/metrics").text
 
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "10"
+    assert (full["status"], len(full["reasons"])) == ("degraded", 1)
+    assert 'foresend_ingest_refusing{cause="disk"} 1.0' in metrics
     assert ingest.post("sendgrid", b'["after"]').status_code == 200
+    assert ingest.ask("GET", "/readyz").json()["status"] == "ready"
     assert ingest.landed() == [b'["before"]', b'["after"]']
 
 
