@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from feature_repo.errors import ConfigError
+from feature_repo.environment import from_environment
 
 _PREFIX = "FORESEND_INGEST_"
 
@@ -124,11 +124,4 @@ def load_ingest_settings() -> IngestSettings:
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """
-    try:
-        return IngestSettings()
-    except ValidationError as exc:
-        first = exc.errors(include_input=False)[0]
-        name = _PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        # The value is not shown: it may be a secret.
-        message = f"{name} cannot be used: {first['msg']}."
-        raise ConfigError(message) from exc
+    return from_environment(IngestSettings)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from feature_repo.errors import ConfigError
+from feature_repo.environment import from_environment
 
 MIB: Final = 1024 * 1024
 
@@ -63,10 +63,4 @@ def load_queue_settings() -> QueueSettings:
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """
-    try:
-        return QueueSettings()
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        name = "FORESEND_QUEUE_" + "_".join(str(part) for part in first["loc"]).upper()
-        message = f"{name} has value {first.get('input')!r}: {first['msg']}."
-        raise ConfigError(message) from exc
+    return from_environment(QueueSettings)
