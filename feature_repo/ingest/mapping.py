@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from feature_repo.errors import ConfigError
 from feature_repo.history.schema import EVENTS
 from feature_repo.ingest.conversion import STRICT, ColumnType
 from feature_repo.ingest.operations import Operation
 from feature_repo.ingest.terms import Cell, Condition
+from feature_repo.ingest.yaml_model import read_yaml
 
 SHIPPED: Final = (
     "iterable",
@@ -161,14 +161,4 @@ def parse_mapping(source: str, origin: str) -> Mapping:
     Raises:
         ConfigError: it is not YAML, or not a valid mapping.
     """
-    try:
-        content: Any = yaml.safe_load(source)
-        return Mapping.model_validate(content)
-    except yaml.YAMLError as exc:
-        message = f"Mapping {origin} is not YAML: {' '.join(str(exc).split())}."
-        raise ConfigError(message) from exc
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top"
-        message = f"Mapping {origin}, {where}: {first['msg'].removeprefix('Value error, ')}."
-        raise ConfigError(message) from exc
+    return read_yaml(Mapping, source, origin)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from feature_repo.errors import ConfigError
 from feature_repo.event import EventType
 from feature_repo.ingest.webhook.casts import CASTS, KINDS
+from feature_repo.ingest.yaml_model import read_yaml
 
 TEXTS: Final = (
     *("event_id", "campaign_id", "message_id", "link_id", "url"),
@@ -196,13 +196,4 @@ def parse_mapping(source: str, origin: str) -> Mapping:
     Raises:
         ConfigError: it is not YAML, or no valid mapping.
     """
-    try:
-        return Mapping.model_validate(yaml.safe_load(source))
-    except yaml.YAMLError as exc:
-        message = f"Mapping {origin} is not YAML: {' '.join(str(exc).split())}."
-        raise ConfigError(message) from exc
-    except ValidationError as exc:
-        first = exc.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top"
-        message = f"Mapping {origin}, {where}: {first['msg'].removeprefix('Value error, ')}."
-        raise ConfigError(message) from exc
+    return read_yaml(Mapping, source, origin)
