@@ -36,7 +36,9 @@ class Server:
     def start(self) -> None:
         command = [
             *(redis_binary(), "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""),
-            *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "everysec"),
+            # Everything answered for is in the file: with `everysec`, Redis may put a write off
+            # while an fsync is under way, and a kill would lose it or not by chance.
+            *("--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always"),
         ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         with redis.Redis(port=self.port) as client:
