@@ -18,12 +18,18 @@ def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_ingest_settings().customer_keys == ("contact", "customer_id")
 
 
-def test_a_bad_setting_is_named_and_its_value_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FORESEND_INGEST_MAX_BODY_BYTES", "s3cret")
+def test_a_bad_setting_is_named_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORESEND_INGEST_MAX_BODY_BYTES", "much")
 
-    with pytest.raises(ConfigError, match="FORESEND_INGEST_MAX_BODY_BYTES") as caught:
+    with pytest.raises(ConfigError, match="FORESEND_INGEST_MAX_BODY_BYTES has value 'much'"):
+        load_ingest_settings()
+
+
+@pytest.mark.parametrize("value", ["s3cret", '["s3cret"]', '{"acme": ["s3cret"]}'])
+def test_a_bad_secret_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FORESEND_INGEST_SECRETS", value)
+
+    with pytest.raises(ConfigError, match="FORESEND_INGEST_SECRETS") as caught:
         load_ingest_settings()
     assert "s3cret" not in str(caught.value)
 
