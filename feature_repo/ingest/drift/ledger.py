@@ -131,7 +131,9 @@ class Ledger:
         """What changed, in the order it was first seen."""
         query = f"SELECT {COLUMNS} FROM observations WHERE :provider IN ('', provider)"
         with self._database.reading() as connection:
-            found = connection.execute(f"{query} ORDER BY first_seen, rowid", (provider or "",))
+            found = connection.execute(
+                f"{query} ORDER BY first_seen, rowid", {"provider": provider or ""}
+            )
             return [observation(row) for row in found.fetchall()]
 
     def profile(self, provider: str, word: str) -> Profile:
