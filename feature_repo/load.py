@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -23,13 +22,13 @@ import pyarrow as pa
 import redis
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
-from filelock import FileLock, Timeout
 
 from feature_repo import contract, online, point_in_time
-from feature_repo.errors import NotReady, StoreUnavailable
+from feature_repo.errors import NotReady
 from feature_repo.history import duck, feature_table
 from feature_repo.online_codec import all_columns
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one
 from feature_repo.stream.online_load import Streamed, is_empty
 from feature_repo.sweep import sweep, written
 
@@ -87,7 +86,7 @@ def load(
     """
     started = time.perf_counter()
     sources = [_source(settings, view) for view in contract.VIEWS]
-    with only_load(settings), duck.connect(settings) as con, online.answers():
+    with only_one(settings, "load", wait_s=-1), duck.connect(settings) as con, online.answers():
         note = None if full else online.read_loaded(client, settings.project)
         since = {s.view: _since(con, s, note, as_of) for s in sources}
         whole = any(start is None for start in since.values())
@@ -112,26 +111,6 @@ def load(
         full=whole,
         removed=removed,
     )
-
-
-@contextmanager
-def only_load(settings: Settings, wait_s: float = -1) -> Iterator[None]:
-    """Nobody else of this installation loads meanwhile; waits for ever if `wait_s` is negative.
-
-    Raises:
-        StoreUnavailable: somebody else is loading still.
-    """
-    settings.state_path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.state_path / "load.lock", timeout=wait_s)
-    try:
-        lock.acquire()
-    except Timeout as exc:
-        message = f"Another load of {settings.home} is running; wait for it to end."
-        raise StoreUnavailable(message) from exc
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _source(settings: Settings, view: str) -> Source:

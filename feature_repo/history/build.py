@@ -8,20 +8,16 @@ killed after it, the next build finds the position there and goes on with the ot
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import duckdb
-from filelock import FileLock, Timeout
 
 from feature_repo import contract
-from feature_repo.errors import NotReady, StoreUnavailable
+from feature_repo.errors import NotReady
 from feature_repo.history import scope
 from feature_repo.history.build_plan import Plan, plan_build
 from feature_repo.history.duck import backend, connect
@@ -30,6 +26,7 @@ from feature_repo.history.log import EventLog, Snapshot
 from feature_repo.history.table_update import update
 from feature_repo.history.versions import versions
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one, write_whole
 
 Progress = Callable[[str, float], None]
 """Told the step a build is at and the share of that step that is done, 0.0 to 1.0."""
@@ -79,7 +76,7 @@ def build(
         NotReady: the log is empty.
         StoreUnavailable: another build of this installation is running.
     """
-    with only_build(settings):
+    with only_one(settings, "build"):
         snapshot = EventLog(settings.log_path).snapshot()
         if snapshot.last_position < 0:
             message = (
@@ -97,7 +94,7 @@ def build(
             snapshot.last_position,
             through.astimezone(UTC).isoformat(),
         )
-        _write_atomically(settings.state_path / STATE_FILE, json.dumps(asdict(result), indent=2))
+        write_whole(settings.state_path / STATE_FILE, json.dumps(asdict(result), indent=2))
     return result
 
 
@@ -132,32 +129,3 @@ def _table_result(table: FeatureTable) -> TableResult:
         message = f"The feature table {table.path} has no build of ours; run a build with --full."
         raise NotReady(message)
     return TableResult(state.content.rows, f"{state.content.digest:016x}", version)
-
-
-@contextmanager
-def only_build(settings: Settings, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Keep builds away, after waiting for one that is under way.
-
-    Raises:
-        StoreUnavailable: it still is after `wait_s`.
-    """
-    settings.state_path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(settings.state_path / "build.lock", timeout=wait_s)
-    try:
-        lock.acquire()
-    except Timeout as exc:
-        message = f"Another build of {settings.home} is running; wait for it to end."
-        raise StoreUnavailable(message) from exc
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

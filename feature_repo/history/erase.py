@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Final
 
 import redis
-from filelock import FileLock, Timeout
 
 from feature_repo import addresses
-from feature_repo.errors import StoreUnavailable
 from feature_repo.history import erase_files, erase_online
 from feature_repo.history.erase_log import erase_from_log
 from feature_repo.history.erase_pending import Pending
@@ -32,6 +30,7 @@ from feature_repo.ingest.raw.store import RawStore
 from feature_repo.ingest.settings import IngestSettings
 from feature_repo.ingest.webhook.catalog import Catalog
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one
 from feature_repo.stream.port import Queue
 from feature_repo.stream.redis_streams_link import Link
 from feature_repo.stream.settings import load_queue_settings
@@ -115,7 +114,7 @@ def erase(
             Redis does not answer. Run it again: it goes on where it stopped.
     """
     settings = stores.settings
-    with _only_erasure(settings):
+    with only_one(settings, "erasure"):
         pending = Pending.open(settings.receipts_path, customer_id, clock())
         with stores.raw() as (_, raw):
             progress("finding addresses")
@@ -205,14 +204,3 @@ def _settle(stores: Stores, wait_s: float, progress: Callable[[str], None]) -> I
     progress("rewriting Redis' file")
     if not erase_online.rewrite_files(stores.online.client, wait_s):
         yield NOT_REWRITTEN
-
-
-@contextmanager
-def _only_erasure(settings: Settings) -> Iterator[None]:
-    settings.state_path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(settings.state_path / "erase.lock", timeout=0):
-            yield
-    except Timeout as exc:
-        message = f"Another erasure of {settings.home} is running; wait for it to end."
-        raise StoreUnavailable(message) from exc

@@ -11,10 +11,10 @@ from ibis.expr.types import Table
 
 from feature_repo import contract
 from feature_repo.history import duck
-from feature_repo.history.build import only_build
 from feature_repo.history.erase_person import Person
 from feature_repo.history.feature_table import FeatureTable, TableState
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one
 
 
 def erase_from_tables(
@@ -28,7 +28,7 @@ def erase_from_tables(
     Raises:
         StoreUnavailable: a build was running for longer than `wait_s`.
     """
-    with only_build(settings, wait_s=wait_s):
+    with only_one(settings, "build", wait_s=wait_s):
         for view in contract.VIEWS:
             yield view, _erase(settings, FeatureTable(view, settings.feature_path(view)), person)
 

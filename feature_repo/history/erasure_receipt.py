@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from feature_repo.errors import UnusableInput
+from feature_repo.sole import write_whole
 
 _COST: Final = {"n": 2**14, "r": 8, "p": 1}
 
@@ -90,12 +90,7 @@ def read_receipt(path: Path) -> Receipt:
 def write_json(path: Path, content: dict[str, object]) -> Path:
     """Write a small file so that it appears whole, on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".part")
-    with fresh.open("w") as file:
-        json.dump(content, file, indent=2, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
+    write_whole(path, json.dumps(content, indent=2, sort_keys=True))
     return path
 
 

@@ -18,9 +18,9 @@ from feature_repo.history import duck
 from feature_repo.history.build import build
 from feature_repo.history.feature_table import FeatureTable
 from feature_repo.history.versions import BUCKETS
-from feature_repo.load import only_load
 from feature_repo.online_codec import all_columns, feature_field, time_field
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one
 from feature_repo.stream.online_parts import parts
 from feature_repo.stream.recompute_sets import taken
 
@@ -81,7 +81,7 @@ class DailyFeatures:
 
     def _load(self, customers: Sequence[str], now: datetime) -> None:
         """Write the newest windows known at `now`; of who has none any more, take them away."""
-        with only_load(self._settings, wait_s=0):
+        with only_one(self._settings, "load"):
             rows = self._rows(customers, now)
             layout = all_columns(self._settings.project)
             online.OnlineWriter(self._client, layout).write(contract.CUSTOMER_DAILY, rows)

@@ -26,6 +26,7 @@ from feature_repo.ingest.machines.judgement import add_evidence
 from feature_repo.ingest.machines.label import relabel
 from feature_repo.ingest.machines.rules import Rules, load_rules
 from feature_repo.settings import Settings
+from feature_repo.sole import write_whole
 from feature_repo.stream.envelope import pack
 from feature_repo.stream.port import Publisher
 
@@ -80,7 +81,7 @@ def sweep(
                 machines[event.machine.value] = machines.get(event.machine.value, 0) + 1
             publisher.publish(list(pack(found)))
             at = until
-            _write_position(place, at)
+            write_whole(place, json.dumps({"position": at}))
     return Swept(rows=at - start, corrected=sum(machines.values()), machines=machines, position=at)
 
 
@@ -237,9 +238,3 @@ def _read_position(place: Path) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         return -1
     return position if isinstance(position, int) else -1
-
-
-def _write_position(place: Path, position: int) -> None:
-    fresh = place.with_suffix(".new")
-    fresh.write_text(json.dumps({"position": position}))
-    fresh.replace(place)
