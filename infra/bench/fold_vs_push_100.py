@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,6 @@ from feast import (
     Field,
     FileSource,
     PushSource,
-    RepoConfig,
     ValueType,
 )
 from feast.types import String
@@ -36,6 +34,7 @@ from feature_repo.settings import Settings
 from feature_repo.stream.online_handler import OnlineHandler
 from feature_repo.views import FOREVER, field
 from infra.bench.redis_server import redis_server
+from infra.bench.stock_feast import bare_store
 
 BATCH: Final = 100
 BATCHES: Final = 30
@@ -155,16 +154,7 @@ class _Duel:
 
 def _stock(workdir: Path, url: str) -> FeatureStore:
     """Feast's own Redis store, with a push source per view."""
-    place = urlsplit(url)
-    config = RepoConfig(
-        project="stock",
-        provider="local",
-        registry=str(workdir / "stock.db"),
-        offline_store={"type": "duckdb"},
-        online_store={"type": "redis", "connection_string": f"{place.hostname}:{place.port}"},
-        entity_key_serialization_version=3,
-    )
-    store = FeatureStore(config=config)
+    store = bare_store("stock", workdir / "stock.db", url)
     customer = Entity(name="customer", join_keys=[contract.ENTITY], value_type=ValueType.STRING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

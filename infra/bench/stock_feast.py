@@ -21,21 +21,27 @@ def stock_store(settings: Settings, redis_url: str) -> FeatureStore:
 
     Parquet, because Feast reads Delta by an extension that DuckDB downloads.
     """
-    place = urlsplit(redis_url)
-    config = RepoConfig(
-        project=settings.project,
-        provider="local",
-        registry=str(settings.home / "stock.db"),
-        offline_store={"type": "duckdb"},
-        online_store={"type": "redis", "connection_string": f"{place.hostname}:{place.port}"},
-        entity_key_serialization_version=3,
-    )
-    store = FeatureStore(config=config)
+    store = bare_store(settings.project, settings.home / "stock.db", redis_url)
     customer = Entity(name="customer", join_keys=[contract.ENTITY], value_type=ValueType.STRING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         store.apply([customer, *(_view(settings, customer, name) for name in contract.VIEWS)])
     return store
+
+
+def bare_store(project: str, registry: Path, redis_url: str) -> FeatureStore:
+    """Feast's DuckDB and Redis stores with their defaults, with nothing applied yet."""
+    place = urlsplit(redis_url)
+    return FeatureStore(
+        config=RepoConfig(
+            project=project,
+            provider="local",
+            registry=str(registry),
+            offline_store={"type": "duckdb"},
+            online_store={"type": "redis", "connection_string": f"{place.hostname}:{place.port}"},
+            entity_key_serialization_version=3,
+        )
+    )
 
 
 def _view(settings: Settings, customer: Entity, name: str) -> FeatureView:
