@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from feature_repo.targets import BadDeclaration, Target, suggestion, target_from
 SHIPPED: Final = Path(__file__).with_name("foresend.yaml")
 """The defaults; a file named by FORESEND_CONFIG replaces them."""
 
-_SECTIONS: Final = ("targets",)
+_SECTIONS: Final = ("targets", "promotion", "schedule", "tiers", "training", "deliverability")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,8 @@ class Config:
 
     path: Path
     targets: Mapping[str, Target]
+    #: The other sections as written; whoever uses one checks it and names `path` in its errors.
+    sections: Mapping[str, Any] = field(default_factory=dict)
 
     def target(self, name: str) -> Target:
         """The target of that name.
@@ -72,7 +74,9 @@ def read_config(path: Path) -> Config:
         )
         raise ConfigError(message)
     return Config(
-        path=path, targets={str(name): _target(path, name, declared) for name in declared}
+        path=path,
+        targets={str(name): _target(path, name, declared) for name in declared},
+        sections={str(key): value for key, value in document.items() if key != "targets"},
     )
 
 

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
         return self.home.absolute() / "mappings"
 
     @property
+    def deliverability_path(self) -> Path:
+        """Folder of placement readings and of the estimates made of them."""
+        return self.home.absolute() / "deliverability"
+
+    @property
     def receipts_path(self) -> Path:
         """Folder of the receipts of erasures."""
         return self.home.absolute() / "receipts"

@@ -64,6 +64,10 @@ class Scored:
     texts: tuple[npt.NDArray[Any], ...] = ()
     #: Rows whose score the model computed.
     modelled: npt.NDArray[np.bool_] | None = None
+    #: Chance that mail of the last 28 days reached the inbox, and that the last ones did not;
+    #: NaN where no placement is known. None when nothing was read.
+    p_inbox_28d: Floats | None = None
+    ghost: Floats | None = None
 
 
 def score_stored(

@@ -21,7 +21,6 @@ from training.candidates import Trial, choose, encoder_for, try_boosted, try_log
 from training.dataset import Dataset
 from training.evaluation import Evaluation, evaluate
 from training.folds import Split
-from training.gate import Gate, judge
 
 EXAMPLES: Final = 20
 """Rows a model carries to check itself by."""
@@ -42,7 +41,6 @@ class Judged:
     baseline: Evaluation
     #: The model without calibration, on the test rows.
     uncalibrated: Evaluation
-    gate: Gate
 
 
 def fit_and_judge(
@@ -72,7 +70,6 @@ def fit_and_judge(
         evaluation=evaluate(score, test.label),
         baseline=evaluate(base, test.label),
         uncalibrated=evaluate(plain, test.label),
-        gate=judge(score, base, model.base_rate, test.label, test.customer, seed),
     )
 
 

@@ -78,7 +78,7 @@ def _documents(trained: Trained, service: FeatureService) -> Mapping[str, Any]:
     return {
         "target.json": trained.decided.target.to_declaration(),
         "folds.json": trained.split.describe(trained.dataset.at_us),
-        "gate.json": trained.judged.gate.as_dict(),
+        "gate.json": trained.gate.as_dict(),
         "importance.json": dict(importance_of(trained.judged.model)),
         "feature_tables.json": trained.feature_tables,
         "feature_service.json": {
@@ -137,7 +137,7 @@ def _log_version(registry: Registry, trained: Trained, run_id: str, folder: Path
 
 
 def _set_aliases(registry: Registry, trained: Trained, version: str) -> list[str]:
-    if not trained.judged.gate.passed:
+    if not trained.gate.passed:
         return []
     target = trained.decided.target.name
     is_first = CHAMPION not in registry.aliases(target)

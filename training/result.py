@@ -11,6 +11,7 @@ from feature_repo import contract
 from training.dataset import Dataset
 from training.fitting import Judged
 from training.folds import Split
+from training.gate import Gate
 from training.retrieval import Decided
 
 
@@ -23,6 +24,7 @@ class Trained:
     dataset_sha256: str
     split: Split
     judged: Judged
+    gate: Gate
     seed: int
     #: The state file of the feature build the rows were read from.
     feature_tables: Mapping[str, Any]
@@ -37,8 +39,8 @@ class Trained:
         return {
             "target": self.decided.target.name,
             "week": self.decided.as_of.strftime("%G-W%V"),
-            "gate.status": "passed" if self.judged.gate.passed else "failed",
-            "gate.failures": "; ".join(self.judged.gate.failures),
+            "gate.status": "passed" if self.gate.passed else "failed",
+            "gate.failures": "; ".join(self.gate.failures),
             "feature_service": contract.FEATURE_SERVICE,
             "dataset_sha256": self.dataset_sha256,
             "log_version": str(self.decided.snapshot.version),
@@ -95,8 +97,8 @@ class Trained:
             **judged.evaluation.as_dict(),
             "baseline_auc": judged.baseline.auc,
             "baseline": judged.baseline.as_dict(),
-            "gate": "passed" if judged.gate.passed else "failed",
-            "gate_failures": list(judged.gate.failures),
+            "gate": "passed" if self.gate.passed else "failed",
+            "gate_failures": list(self.gate.failures),
             "base_rate": judged.model.base_rate,
             "as_of": self.decided.as_of.isoformat(),
             "grace_days": self.decided.grace / timedelta(days=1),

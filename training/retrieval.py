@@ -21,6 +21,7 @@ from feature_repo.history.log import EventLog, Snapshot
 from feature_repo.settings import Settings
 from feature_repo.targets import Spine, Target
 from training.dataset import Dataset
+from training.exposure import make_weights
 from training.labels import grace_of, make_labels
 from training.reading import Reading, newest_received
 from training.spine import SpineCounts, make_spine
@@ -38,6 +39,9 @@ class Decided:
     label: npt.NDArray[np.int8]
     at_us: npt.NDArray[np.int64]
     customer: npt.NDArray[Any]
+    weight: npt.NDArray[np.float64]
+    #: Mature decisions left out because hardly any mail of theirs was seen.
+    unseen: int
 
 
 def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decided:
@@ -56,9 +60,10 @@ def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decide
         if not counts.decisions:
             raise NotReady(_no_decisions(target, at))
         make_labels(reading)
+        unseen = make_weights(settings, reading)
         rows = con.sql(
-            "SELECT customer_id, at_us, label FROM spine JOIN labels USING (position) "
-            "ORDER BY position"
+            "SELECT customer_id, at_us, label, weight FROM spine JOIN labels USING (position) "
+            "JOIN weights USING (position) ORDER BY position"
         ).to_arrow_table()
     return Decided(
         target=target,
@@ -69,6 +74,8 @@ def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decide
         label=rows.column("label").to_numpy().astype(np.int8),
         at_us=rows.column("at_us").to_numpy().astype(np.int64),
         customer=rows.column("customer_id").to_numpy(zero_copy_only=False),
+        weight=rows.column("weight").to_numpy().astype(np.float64),
+        unseen=unseen,
     )
 
 
@@ -125,6 +132,7 @@ def with_features(store: FeatureStore, decided: Decided) -> Dataset:
         label=decided.label,
         at_us=decided.at_us,
         customer=decided.customer,
+        weight=decided.weight,
     )
 
 

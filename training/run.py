@@ -14,6 +14,7 @@ from feature_repo.store import open_store
 from feature_repo.targets import Target
 from training.fitting import fit_and_judge
 from training.folds import split
+from training.gate import judge
 from training.register import register
 from training.registry import open_registry
 from training.result import Trained
@@ -51,6 +52,15 @@ def train(
     # One BLAS thread: sums come out in one order whatever the machine, and small ones faster.
     with threadpool_limits(1, user_api="blas"):
         judged = fit_and_judge(target, decided.as_of, dataset, parts, seed, progress)
+    test = dataset.take(parts.test)
+    gate = judge(
+        judged.score,
+        judged.baseline_score,
+        judged.model.base_rate,
+        test.label,
+        test.customer,
+        seed,
+    )
     progress("the run and its model in MLflow")
     trained = Trained(
         decided=decided,
@@ -58,6 +68,7 @@ def train(
         dataset_sha256=dataset.sha256(),
         split=parts,
         judged=judged,
+        gate=gate,
         seed=seed,
         feature_tables=tables,
     )

@@ -1,0 +1,1 @@
+"""Where mail lands: what is measured of it, and the estimate made of that."""
