@@ -24,6 +24,7 @@ from feature_repo.transforms import send_time
 TOLERANCE: Final = 1e-9
 """Greatest relative difference of two equal numbers."""
 
+_SERVED: Final = (*contract.MODEL_FEATURES, *contract.CONTEXT_FEATURES)
 _CHUNK: Final = 20_000
 _EXAMPLES: Final = 10
 
@@ -52,7 +53,7 @@ class Agreement:
 
 
 def verify(settings: Settings, as_of: datetime) -> Agreement:
-    """Compare every model feature of every customer who has any feature row at `as_of`.
+    """Compare all that is served of every customer who has any feature row at `as_of`.
 
     The online store must have been loaded as of the same time.
 
@@ -69,7 +70,7 @@ def verify(settings: Settings, as_of: datetime) -> Agreement:
             with online.answers():
                 served = _served(reader, ids, as_of)
             known = _known(store, ids, as_of)
-            for name in contract.MODEL_FEATURES:
+            for name in _SERVED:
                 wrong = np.flatnonzero(~_equal(name, served[name], known[name]))
                 mismatches += len(wrong)
                 examples += [
@@ -77,7 +78,7 @@ def verify(settings: Settings, as_of: datetime) -> Agreement:
                     for i in wrong[: _EXAMPLES - len(examples)]
                 ]
             customers += len(ids)
-            compared += len(ids) * len(contract.MODEL_FEATURES)
+            compared += len(ids) * len(_SERVED)
     return Agreement(customers, compared, mismatches, tuple(examples))
 
 
@@ -116,7 +117,7 @@ def _known(store: FeatureStore, ids: list[str], at: datetime) -> Mapping[str, Co
     )
     service = store.get_feature_service(contract.FEATURE_SERVICE)
     frame = store.get_historical_features(entities, service).to_df()
-    return {name: frame[name].to_numpy() for name in contract.MODEL_FEATURES}
+    return {name: frame[name].to_numpy() for name in _SERVED}
 
 
 def _equal(name: str, left: Column, right: Column) -> npt.NDArray[np.bool_]:

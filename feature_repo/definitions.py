@@ -14,9 +14,13 @@ class Definitions(NamedTuple):
     """What `feast apply` registers."""
 
     customer: Entity
+    sending_domain: Entity
+    mailbox_provider: Entity
     activity: FeatureView
     customer_daily: FeatureView
     customer_profile: FeatureView
+    customer_placement: FeatureView
+    placement: FeatureView
     send_time: OnDemandFeatureView
     send_score_v1: FeatureService
 
@@ -24,10 +28,20 @@ class Definitions(NamedTuple):
 def definitions(settings: Settings) -> Definitions:
     """The objects over the feature tables of these settings."""
     customer = entities.customer()
-    activity, daily, profile = (
-        views.feature_view(settings, customer, name)
-        for name in (contract.ACTIVITY, contract.CUSTOMER_DAILY, contract.CUSTOMER_PROFILE)
+    domain, provider = entities.sending_domain(), entities.mailbox_provider()
+    stored = {name: views.feature_view(settings, customer, name) for name in contract.VIEWS}
+    placement = views.placement_view(settings, domain, provider)
+    send_time = on_demand.send_time(stored)
+    service = services.send_score_v1(stored, send_time)
+    return Definitions(
+        customer=customer,
+        sending_domain=domain,
+        mailbox_provider=provider,
+        activity=stored[contract.ACTIVITY],
+        customer_daily=stored[contract.CUSTOMER_DAILY],
+        customer_profile=stored[contract.CUSTOMER_PROFILE],
+        customer_placement=stored[contract.CUSTOMER_PLACEMENT],
+        placement=placement,
+        send_time=send_time,
+        send_score_v1=service,
     )
-    send_time = on_demand.send_time(activity, profile)
-    service = services.send_score_v1(activity, daily, profile, send_time)
-    return Definitions(customer, activity, daily, profile, send_time, service)

@@ -129,3 +129,50 @@ PROFILE_TEXT: Final = ("country", "mailbox_provider", "currency")
 PROFILE_NUMBERS: Final = ("utc_offset_minutes", "is_subscribed")
 CUSTOMER_PROFILE: Final = (*PROFILE_TEXT, *PROFILE_NUMBERS)
 """Columns of the `customer_profile` view: texts as String, numbers as Float64."""
+
+UNSEEN_SENDS: Final = "unseen_sends"
+"""A decayed counter of mail that probably was not seen, see `history/placement_table.py`."""
+
+CONTEXT: Final = ("p_inbox_28d", "ghost")
+"""Placement as people read it: mean chance that the mail of the last 28 days was in the inbox, and
+mean chance that the last five mails were not."""
+
+UNSEEN_DAYS: Final = "unseen_days"
+SEEN_THROUGH_AT: Final = "seen_through_at"
+
+CUSTOMER_PLACEMENT: Final = (
+    *CONTEXT,
+    UNSEEN_DAYS,
+    SEEN_THROUGH_AT,
+    *(log2_state(UNSEEN_SENDS, h) for h in HALF_LIVES_DAYS),
+)
+"""Columns of the `customer_placement` view, all Float64; no row means that nothing is unseen."""
+
+PLACEMENT_WINDOWS_DAYS: Final = (1, 7, 28)
+"""Days of sending that a value of the `placement` view is about."""
+
+PLACEMENT_RATES: Final = (
+    *(f"seed_{place}_rate" for place in ("inbox", "tab", "spam", "missing")),
+    "seed_n",
+    "gpt_spam_rate",
+    "gpt_reject_rate",
+    "gpt_tempfail_rate",
+    *(f"gpt_{kind}_rate" for kind in ("spf", "dkim", "dmarc")),
+    "snds_filter_result",
+    "snds_complaint_rate",
+    "dmarc_pass_rate",
+    *(f"{what}_rate" for what in ("bounce", "block", "deferral", "complaint", "unsubscribe")),
+    *(f"{what}_index" for what in ("seen", "click", "canary")),
+)
+"""Values of the `placement` view that exist once per window; an index is 1.0 when as usual."""
+
+PLACEMENT_SOURCES: Final = ("seed_list", "postmaster", "snds", "dmarc", "arf", "events")
+
+PLACEMENT: Final = (
+    *(windowed(name, w) for name in PLACEMENT_RATES for w in PLACEMENT_WINDOWS_DAYS),
+    "delivered_1d",
+    "volume_ratio",
+    *("p_inbox", "p_inbox_lo", "p_inbox_hi", "is_impaired"),
+    *(f"{source}_staleness_days" for source in PLACEMENT_SOURCES),
+)
+"""Columns of the `placement` view, all Float64."""

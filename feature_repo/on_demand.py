@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 
 import pandas as pd
 from feast import FeatureView, OnDemandFeatureView, RequestSource
@@ -20,14 +21,18 @@ def send_time_features(inputs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(send_time(columns, inputs["send_at"]), index=inputs.index)
 
 
-def send_time(activity: FeatureView, profile: FeatureView) -> OnDemandFeatureView:
-    """Recencies, decayed values, rates and local time, read at the request's `send_at`."""
+def send_time(stored: Mapping[str, FeatureView]) -> OnDemandFeatureView:
+    """Recencies, decayed values, rates and local time, read at the request's `send_at`.
+
+    `stored` holds the views of contract.VIEWS by name.
+    """
     request = RequestSource(name="send_request", schema=[field(contract.REQUEST_COLUMN)])
     return OnDemandFeatureView(
         name=contract.SEND_TIME,
         sources=[
-            activity[list(transforms.ACTIVITY_INPUTS)],
-            profile[list(transforms.PROFILE_INPUTS)],
+            stored[contract.ACTIVITY][list(transforms.ACTIVITY_INPUTS)],
+            stored[contract.CUSTOMER_PROFILE][list(transforms.PROFILE_INPUTS)],
+            stored[contract.CUSTOMER_PLACEMENT][list(transforms.PLACEMENT_INPUTS)],
             request,
         ],
         schema=[field(name) for name in transforms.SEND_TIME],

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from feature_repo.errors import ConfigError, UnusableInput
@@ -159,7 +160,7 @@ def _created(con: duckdb.DuckDBPyConnection, table: FeatureTable) -> str:
 
 
 def _numbered(entities: pa.Table, table: FeatureTable) -> pa.Table:
-    numbers = pa.array(range(entities.num_rows), type=pa.int64())
+    numbers = pa.array(np.arange(entities.num_rows))
     return entities.select([*dict.fromkeys(table.keys.values()), MOMENT]).append_column(
         ROW, numbers
     )

@@ -7,9 +7,13 @@ from feature_repo.settings import load_settings
 
 (
     customer,
+    sending_domain,
+    mailbox_provider,
     activity,
     customer_daily,
     customer_profile,
+    customer_placement,
+    placement,
     send_time,
     send_score_v1,
 ) = definitions(load_settings())

@@ -16,6 +16,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from feature_repo import contract
 from feature_repo.event import EventType
 
 AUTO: Final = "auto"
@@ -50,6 +51,8 @@ class Target:
     active_within: timedelta | None = None
     #: Decisions begin this long after the first event of the log: before, features know nothing.
     warm_up: timedelta = timedelta(0)
+    #: Features and the direction of the score in each, other things equal: 1 rising, -1 falling.
+    monotone: tuple[tuple[str, int], ...] = ()
 
     def to_declaration(self) -> dict[str, Any]:
         """The declaration in full, every default spelled out; `target_from` reads it back."""
@@ -63,6 +66,7 @@ class Target:
                 None if self.active_within is None else self.active_within / _DAY
             ),
             "warm_up_days": self.warm_up / _DAY,
+            "monotone": dict(self.monotone),
         }
 
 
@@ -78,6 +82,7 @@ FIELDS: Final = (
     "grace_days",
     "active_within_days",
     "warm_up_days",
+    "monotone",
 )
 
 _DAY: Final = timedelta(days=1)
@@ -121,6 +126,7 @@ def target_from(name: object, declaration: object) -> Target:
         grace=_grace(declaration.get("grace_days", AUTO)),
         active_within=_active_within(declaration, spine),
         warm_up=_days("warm_up_days", declaration.get("warm_up_days", _WARM_UP[spine])),
+        monotone=_monotone(declaration.get("monotone", {})),
     )
 
 
@@ -187,6 +193,31 @@ def _active_within(declaration: Mapping[str, Any], spine: Spine) -> timedelta | 
         )
         raise BadDeclaration(message)
     return None if value is None else _days("active_within_days", value, positive=True)
+
+
+def _monotone(value: object) -> tuple[tuple[str, int], ...]:
+    """The declared directions, in order of name."""
+    if not isinstance(value, Mapping):
+        message = (
+            f"monotone has value {value!r}; write features and their direction, for example "
+            "{hours_since_last_purchase: -1}"
+        )
+        raise BadDeclaration(message)
+    numbers = [name for name in contract.MODEL_FEATURES if name not in contract.TEXT_FEATURES]
+    for name, sign in value.items():
+        if name not in numbers:
+            message = (
+                f"monotone names {name!r}, which is no numeric feature of the model"
+                f"{suggestion(name, numbers)}; docs/features.md lists them"
+            )
+            raise BadDeclaration(message)
+        if isinstance(sign, bool) or sign not in (1, -1):
+            message = (
+                f"monotone.{name} has value {sign!r}; use 1 (the score may only rise with it) "
+                "or -1 (only fall)"
+            )
+            raise BadDeclaration(message)
+    return tuple(sorted((str(name), int(sign)) for name, sign in value.items()))
 
 
 def _days(key: str, value: object, *, positive: bool = False, other: str = "") -> timedelta:

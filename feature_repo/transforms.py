@@ -4,6 +4,10 @@ Training and serving call this one function; the Feast on-demand view is a two-l
 Missing is NaN everywhere, in and out. An event that lies after `send_at` (a foreign clock, or a
 question about the past) counts as having happened at `send_at`: no recency is negative and no
 decayed value grows.
+
+Opens and clicks are read on the exposure clock, which stands still while mail is not seen: at
+`send_at` less the customer's unseen days (the debt). Sends that were not seen do not count in
+rates. Where all mail is seen, the debt is zero and nothing changes, to the last bit.
 """
 
 from __future__ import annotations
@@ -51,8 +55,17 @@ ACTIVITY_INPUTS: Final = (
 )
 PROFILE_INPUTS: Final = ("utc_offset_minutes",)
 
-SEND_TIME_INPUTS: Final = (*ACTIVITY_INPUTS, *PROFILE_INPUTS)
+PLACEMENT_INPUTS: Final = (
+    naming.UNSEEN_DAYS,
+    naming.SEEN_THROUGH_AT,
+    *(naming.log2_state(naming.UNSEEN_SENDS, h) for h in naming.HALF_LIVES_DAYS),
+)
+
+SEND_TIME_INPUTS: Final = (*ACTIVITY_INPUTS, *PROFILE_INPUTS, *PLACEMENT_INPUTS)
 """Stored columns that `send_time` reads."""
+
+LEAST_SEEN_SHARE: Final = 0.01
+"""So much of the sends counts as seen in rates at least, so that no rate divides by nothing."""
 
 
 _ROW: Final = {name: row for row, name in enumerate(SEND_TIME_INPUTS)}
@@ -75,6 +88,14 @@ _PLURALS: Final = [m.plural for m in naming.MEASURES]
 _PART: Final = [_PLURALS.index(of) for of, _ in _RATES]
 _WHOLE: Final = [_PLURALS.index(per) for _, per in _RATES]
 
+# What runs on the exposure clock: 1.0 for measures of what only a person who sees mail does.
+_CLOCKED: Final = np.array([[float(m.human)] for m in naming.MEASURES])
+_SINCE_CLOCKED: Final = np.array([*([float(m.human)] for m in naming.LAST_AT), [0.0]])
+_SEEN_LAST: Final = _rows(naming.last_at(m.singular) for m in naming.MEASURES if m.human)
+_UNSEEN: Final = _rows(naming.log2_state(naming.UNSEEN_SENDS, h) for h in naming.HALF_LIVES_DAYS)
+_SENDS: Final = _PLURALS.index("sends")
+_PER_SENDS: Final = np.array([per == "sends" for _, per in _RATES])[:, np.newaxis, np.newaxis]
+
 
 def send_time(columns: Columns, send_at: npt.ArrayLike) -> dict[str, Floats]:
     """The SEND_TIME features of each row, read at its `send_at` (epoch seconds).
@@ -90,12 +111,16 @@ def send_time(columns: Columns, send_at: npt.ArrayLike) -> dict[str, Floats]:
 def send_time_matrix(held: Floats, at: Floats) -> Floats:
     """As `send_time`, for SEND_TIME_INPUTS as rows; returns SEND_TIME as rows."""
     states = held[_STATES].reshape(len(naming.MEASURES), len(naming.HALF_LIVES_DAYS), -1)
+    debt = _debt(held)
     # An amount of zero has the logarithm -inf; what is undefined becomes NaN on purpose.
     with np.errstate(all="ignore"):
+        decayed, trends = _decayed_and_trends(states, held[_NEWEST], at - _CLOCKED * debt)
         features = np.concatenate(
             [
-                *_decayed_and_trends(states, held[_NEWEST], at),
-                np.maximum(at - held[_SINCE], 0.0) / _UNIT_S,
+                decayed,
+                _shares(states, held[_UNSEEN]),
+                trends,
+                np.maximum(at - _SINCE_CLOCKED * debt - held[_SINCE], 0.0) / _UNIT_S,
                 _orders(held, at),
                 _local(held, at),
             ]
@@ -103,24 +128,41 @@ def send_time_matrix(held: Floats, at: Floats) -> Floats:
     return np.where(np.isnan(at), np.nan, features)
 
 
-def _decayed_and_trends(states: Floats, newest: Floats, at: Floats) -> tuple[Floats, ...]:
-    """Decayed values (0.0 when nothing was counted), shares of them, and trends.
+def _debt(held: Floats) -> Floats:
+    """Seconds for which the exposure clock stood still since the customer was last seen.
 
-    A share is 0.0 when only its part is empty and NaN when the whole is. Both decay alike, so it
-    needs no time and cannot underflow. A trend is the daily pace in the shortest memory over that
-    in the longest.
+    The stream knows of opens and clicks after the midnight that the unseen days are of: one that
+    is newer than all that were counted then says that mail is seen again.
+    """
+    through = held[_ROW[naming.SEEN_THROUGH_AT]]
+    last = np.fmax.reduce(held[_SEEN_LAST], axis=0)
+    is_back = (last > through) | (np.isnan(through) & ~np.isnan(last))
+    days = held[_ROW[naming.UNSEEN_DAYS]]
+    return np.where(is_back | ~(days > 0.0), 0.0, days * _DAY_S)
+
+
+def _decayed_and_trends(states: Floats, newest: Floats, at: Floats) -> tuple[Floats, Floats]:
+    """Decayed values (0.0 when nothing was counted), and trends; `at` is by measure and customer.
+
+    A trend is the daily pace in the shortest memory over that in the longest.
     """
     log2_now = states - np.fmax(at, newest)[:, np.newaxis] / _HALF_LIVES_S
     decayed = np.exp2(log2_now)
+    trends = np.exp2(log2_now[:, 0] - log2_now[:, -1]) * (_LONG / _SHORT)
+    return np.where(np.isnan(decayed), 0.0, decayed).reshape(-1, states.shape[-1]), trends
+
+
+def _shares(states: Floats, unseen: Floats) -> Floats:
+    """Decayed values over others: 0.0 when only the part is empty and NaN when the whole is.
+
+    Both decay alike, so a share needs no time and cannot underflow. Of sends, only those that were
+    seen are the whole.
+    """
     part = np.where(np.isnan(states), -np.inf, states)[_PART]
     shares = np.exp2(part - states[_WHOLE])
-    trends = np.exp2(log2_now[:, 0] - log2_now[:, -1]) * (_LONG / _SHORT)
-    n = at.shape[0]
-    return (
-        np.where(np.isnan(decayed), 0.0, decayed).reshape(-1, n),
-        shares.reshape(-1, n),
-        trends,
-    )
+    share_unseen = np.exp2(np.where(np.isnan(unseen), -np.inf, unseen) - states[_SENDS])
+    seen = np.fmax(1.0 - np.fmax(share_unseen, 0.0), LEAST_SEEN_SHARE)
+    return (shares / np.where(_PER_SENDS, seen, 1.0)).reshape(-1, states.shape[-1])
 
 
 def _orders(held: Floats, at: Floats) -> Floats:

@@ -9,7 +9,7 @@ from typing import Final
 from feast import Entity, FeatureView, Field
 from feast.types import Float64, String
 
-from feature_repo import contract
+from feature_repo import contract, naming
 from feature_repo.settings import Settings
 from feature_repo.sources import feature_table
 
@@ -20,6 +20,7 @@ _DESCRIPTIONS: Final[Mapping[str, str]] = {
     contract.ACTIVITY: "Decayed counters as logarithms, newest event times, lifetime totals.",
     contract.CUSTOMER_DAILY: "Counts, revenue and active days in windows of whole UTC days.",
     contract.CUSTOMER_PROFILE: "The newest known attributes of a customer.",
+    contract.CUSTOMER_PLACEMENT: "How much of a customer's mail was seen, as of UTC midnights.",
 }
 
 
@@ -38,4 +39,21 @@ def feature_view(settings: Settings, customer: Entity, name: str) -> FeatureView
         source=feature_table(settings, name),
         online=True,
         description=_DESCRIPTIONS[name],
+    )
+
+
+def placement_view(settings: Settings, domain: Entity, provider: Entity) -> FeatureView:
+    """Where the mail of a sending domain lands at a mailbox provider, by day.
+
+    For people and for joins on history; nothing serves it, so it is not in the online store.
+    """
+    keys = [Field(name=key, dtype=String) for key in contract.PLACEMENT_KEYS]
+    return FeatureView(
+        name=contract.PLACEMENT,
+        entities=[domain, provider],
+        ttl=FOREVER,
+        schema=[*keys, *(Field(name=name, dtype=Float64) for name in naming.PLACEMENT)],
+        source=feature_table(settings, contract.PLACEMENT),
+        online=False,
+        description="Measured and estimated placement as of UTC midnights.",
     )

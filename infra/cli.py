@@ -10,7 +10,12 @@ import typer
 
 from feature_repo.errors import ForesendError
 from infra.commands import (
+    audit,
     backfill,
+    deliverability_import,
+    deliverability_mailboxes,
+    deliverability_pull,
+    deliverability_status,
     demo,
     drift_observations,
     erase,
@@ -24,8 +29,11 @@ from infra.commands import (
     keys_revoke,
     log_compact,
     machines_sweep,
+    models_history,
     models_list,
     models_promote,
+    models_rollback,
+    placement_show,
     quarantine_accept,
     quarantine_list,
     quarantine_replay,
@@ -35,11 +43,20 @@ from infra.commands import (
     queue_replay,
     queue_status,
     report_drift,
+    schedule_history,
+    schedule_list,
+    schedule_run,
+    scheduler,
     serve,
     simulate,
     status,
+    tiers_approve,
+    tiers_propose,
+    tiers_reject,
+    tiers_show,
     train,
     up,
+    weekly,
     worker,
 )
 from infra.quiet import quieten_libraries
@@ -49,6 +66,47 @@ _REFUSALS: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno
 
 def _group(text: str) -> typer.Typer:
     return typer.Typer(help=text, no_args_is_help=True)
+
+
+def _add_quarantine(app: typer.Typer) -> None:
+    group = _group("Events that did not fit, and what changed in foreign formats.")
+    group.command("list")(quarantine_list.command)
+    group.command("show")(quarantine_show.command)
+    group.command("suggest")(quarantine_suggest.command)
+    group.command("accept")(quarantine_accept.command)
+    group.command("replay")(quarantine_replay.command)
+    group.command("observations")(drift_observations.command)
+    app.add_typer(group, name="quarantine")
+
+
+def _add_schedule(app: typer.Typer) -> None:
+    app.command("scheduler")(scheduler.command)
+    group = _group("The jobs that the scheduler runs on time.")
+    group.command("list")(schedule_list.command)
+    group.command("history")(schedule_history.command)
+    group.command("run")(schedule_run.command)
+    app.add_typer(group, name="schedule")
+
+
+def _add_deliverability(app: typer.Typer) -> None:
+    group = _group("Where mail lands: readings of placement, and their sources.")
+    group.command("pull")(deliverability_pull.command)
+    group.command("import")(deliverability_import.command)
+    group.command("status")(deliverability_status.command)
+    group.command("mailboxes")(deliverability_mailboxes.command)
+    app.add_typer(group, name="deliverability")
+    group = _group("Where mail is estimated to land.")
+    group.command("show")(placement_show.command)
+    app.add_typer(group, name="placement")
+
+
+def _tiers() -> typer.Typer:
+    tiers = _group("See, approve and reject the tiers of a version's scores.")
+    tiers.command("propose")(tiers_propose.command)
+    tiers.command("show")(tiers_show.command)
+    tiers.command("approve")(tiers_approve.command)
+    tiers.command("reject")(tiers_reject.command)
+    return tiers
 
 
 def build_app() -> typer.Typer:
@@ -69,22 +127,21 @@ def build_app() -> typer.Typer:
     features.command("build")(features_build.command)
     features.command("load")(features_load.command)
     app.add_typer(features, name="features")
+    app.command("audit")(audit.command)
     app.command("train")(train.command)
+    app.command("weekly")(weekly.command)
     models = _group("See and promote registered models.")
     models.command("list")(models_list.command)
     models.command("promote")(models_promote.command)
+    models.command("rollback")(models_rollback.command)
+    models.command("history")(models_history.command)
     app.add_typer(models, name="models")
+    app.add_typer(_tiers(), name="tiers")
     app.command("ingest")(ingest.command)
     app.command("worker")(worker.command)
+    _add_schedule(app)
     app.command("simulate")(simulate.command)
-    quarantine = _group("Events that did not fit, and what changed in foreign formats.")
-    quarantine.command("list")(quarantine_list.command)
-    quarantine.command("show")(quarantine_show.command)
-    quarantine.command("suggest")(quarantine_suggest.command)
-    quarantine.command("accept")(quarantine_accept.command)
-    quarantine.command("replay")(quarantine_replay.command)
-    quarantine.command("observations")(drift_observations.command)
-    app.add_typer(quarantine, name="quarantine")
+    _add_quarantine(app)
     queue = _group("The queue between ingestion and its consumers.")
     queue.command("status")(queue_status.command)
     queue.command("dead")(queue_dead.command)
@@ -93,6 +150,7 @@ def build_app() -> typer.Typer:
     machines = _group("Opens and clicks that no person made.")
     machines.command("sweep")(machines_sweep.command)
     app.add_typer(machines, name="machines")
+    _add_deliverability(app)
     app.command("serve")(serve.command)
     keys = _group("API keys of the scoring API.")
     keys.command("add")(keys_add.command)

@@ -52,5 +52,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(label, f"{summary[key]:.4f}", f"{summary['baseline'][key]:.4f}")
     console = Console()
     console.print(table)
+    console.print(summary["reason"], highlight=False, markup=False)
+    word = {"failed": "Not passed", "inconclusive": "Cannot be told"}.get(summary["gate"], "")
     for failure in summary["gate_failures"]:
-        console.print(f"Not passed: {failure}.", highlight=False)
+        console.print(f"{word}: {failure}.", highlight=False, markup=False)
+    for ask in summary["gate_asks"]:
+        console.print(f"A person should look: {ask}.", highlight=False, markup=False)

@@ -30,6 +30,15 @@ _MODEL: Final = {
     "loaded_at": "2026-11-23T06:00:11Z",
 }
 
+_POLICY: Final = {
+    "model_version": "3",
+    "approved_by": "Ann Smith",
+    "approved_at": "2026-11-23T09:14:02Z",
+    "is_current": True,
+    "names": ["low", "medium", "high"],
+    "cuts": [0.0312, 0.1044],
+}
+
 REQUEST_EXAMPLES: Final = {
     "one": {
         "summary": "One customer, now",
@@ -56,12 +65,15 @@ ANSWER_EXAMPLES: Final = {
             "target": "purchase_30d",
             "send_at": "2026-11-24T07:30:00Z",
             "model": _MODEL,
+            "tier_policy": _POLICY,
             "scores": [
                 {
                     "customer_id": "c-1001",
                     "score": 0.0731,
+                    "tier": "medium",
                     "as_of": "2026-11-23T18:02:44Z",
                     "age_s": 48436.0,
+                    "placement": {"p_inbox_28d": 0.97, "ghost": 0.04, "action": None},
                     "degraded": None,
                 }
             ],
@@ -74,12 +86,15 @@ ANSWER_EXAMPLES: Final = {
             "target": "purchase_30d",
             "send_at": "2026-11-24T07:30:00Z",
             "model": _MODEL,
+            "tier_policy": _POLICY,
             "scores": [
                 {
                     "customer_id": "c-9999",
                     "score": 0.0412,
+                    "tier": "medium",
                     "as_of": None,
                     "age_s": None,
+                    "placement": None,
                     "degraded": {
                         "cause": "unknown_customer",
                         "score_is": "base_rate",

@@ -3,7 +3,8 @@
 * `not_ready` (503): stopping; or a promoted model is not loaded; or no model is loaded at all; or
   the feature store has never answered this process.
 * `degraded` (200): the store answered before and does not now, so answers are declared degraded;
-  or the registry does not answer, so promotions are not seen. Were this 503, every server would
+  or the registry does not answer, so promotions are not seen; or an approved tier policy is
+  damaged, so the last one goes on. Were this 503, every server would
   leave the load balancer at once, and callers would have errors in place of declared answers.
 * `ready` (200).
 """
@@ -39,16 +40,20 @@ class Health:
         blocking = self._blocking()
         if store_problem is not None and not self._store_answered:
             blocking.append(store_problem)
-            store_reasons = []
+            milder = []
         else:
-            store_reasons = [store_problem] if store_problem is not None else []
+            milder = [store_problem] if store_problem is not None else []
         if self.watch.unavailable is not None:
-            store_reasons.append(self.watch.unavailable)
-        status = "not_ready" if blocking else "degraded" if store_reasons else "ready"
+            milder.append(self.watch.unavailable)
+        for state in self.watch.states.values():
+            if state.policy_problem is not None:
+                milder.append(state.policy_problem)
+        status = "not_ready" if blocking else "degraded" if milder else "ready"
         return not blocking, {
             "status": status,
-            "reasons": [*blocking, *store_reasons],
+            "reasons": [*blocking, *milder],
             "models": {name: _told(state) for name, state in self.watch.states.items()},
+            "tiers": {name: _tiers(state) for name, state in self.watch.states.items()},
             "registry": self._registry(),
             "store": {"answers": store_problem is None},
         }
@@ -88,4 +93,14 @@ def _told(state: TargetState) -> dict[str, Any]:
         "served": None if serving is None else serving.version.number,
         "loaded_at": None if serving is None else iso(serving.loaded_at),
         "problem": state.problem,
+    }
+
+
+def _tiers(state: TargetState) -> dict[str, Any]:
+    serving = state.serving
+    policy = None if serving is None else serving.policy
+    return {
+        "model_version": None if policy is None else policy.model_version,
+        "is_current": serving is not None and serving.policy_is_current,
+        "problem": state.policy_problem,
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,21 +55,52 @@ class Logistic:
     numbers: tuple[NumberTerm, ...]
     levels: tuple[LevelTerm, ...]
 
-    def margin(self, matrix: FloatArray, positions: Mapping[str, int]) -> FloatArray:
-        """Log-odds of each row; `positions` are the features' columns in the matrix."""
+    kind: ClassVar[str] = "logistic"
+
+    def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
+        """Log-odds of each row of a matrix whose columns are `features`."""
         # Term by term: a BLAS product adds in another order for one row than for many.
         total = np.full(matrix.shape[0], self.intercept, dtype=np.float64)
+        for _, values in self._terms(matrix, features):
+            total += values
+        return total
+
+    def contributions(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
+        """What each feature adds to each row's log-odds, and in the last column the intercept.
+
+        A number adds nothing at its mean over the training rows.
+        """
+        found = np.zeros((matrix.shape[0], len(features) + 1), dtype=np.float64)
+        for position, values in self._terms(matrix, features):
+            found[:, position] = values
+        found[:, -1] = self.intercept
+        return found
+
+    def _terms(
+        self, matrix: FloatArray, features: Sequence[str]
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """The column of each term's feature, and what the term adds to each row."""
+        positions = {name: i for i, name in enumerate(features)}
         for number in self.numbers:
-            column = matrix[:, positions[number.feature]]
+            position = positions[number.feature]
+            column = matrix[:, position]
             bounded = np.clip(column, number.low, number.high)
             standard = (squash(bounded) - number.mean) / number.scale
-            total += np.where(np.isnan(column), number.missing, number.weight * standard)
+            yield position, np.where(np.isnan(column), number.missing, number.weight * standard)
         for level in self.levels:
-            column = matrix[:, positions[level.feature]]
+            position = positions[level.feature]
+            column = matrix[:, position]
             weights = np.array([*level.weights, level.other], dtype=np.float64)
             code = np.where(np.isnan(column), len(level.weights), column).astype(np.int64)
-            total += weights[code]
-        return total
+            yield position, weights[code]
+
+    def texts(self) -> Mapping[str, str]:
+        """No file of its own: it is in the specification."""
+        return {}
+
+    def to_spec(self) -> dict[str, Any]:
+        """What the specification holds of it."""
+        return {self.kind: self.to_json()}
 
     def to_json(self) -> dict[str, Any]:
         """What `logistic_from_json` reads."""
@@ -96,3 +127,19 @@ def logistic_from_json(value: Mapping[str, Any]) -> Logistic:
             for name, weights, other in value["levels"]
         ),
     )
+
+
+def read_logistic(
+    spec: Mapping[str, Any], texts: Mapping[str, str], features: Sequence[str]
+) -> Logistic:
+    """The regression of a specification.
+
+    Raises:
+        ValueError: it weighs a feature that is not listed.
+    """
+    found = logistic_from_json(spec[Logistic.kind])
+    used = {term.feature for term in found.numbers} | {term.feature for term in found.levels}
+    if not used <= set(features):
+        message = f"weights of features that are not listed: {sorted(used - set(features))}"
+        raise ValueError(message)
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from serving.registry import Version
+from serving.tier_metrics import TierMetrics
 
 _BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -82,6 +83,7 @@ class Metrics:
             "foresend_registry_poll_failures", "Polls that failed.", registry=registry
         )
         self.log = LogMetrics(registry)
+        self.tiers = TierMetrics(registry)
 
     def model_served(self, version: Version, before: Version | None) -> None:
         """Show one version of a target as the one in use."""

@@ -1,9 +1,10 @@
 """The scoring runtime: what training logs and evaluates with, and what serving serves.
 
-A model is a folder of JSON and LightGBM text, readable without MLflow, Feast or pickle:
+A model is a folder of JSON and text, readable without MLflow, Feast or pickle:
 
     spec.json       features in order, levels of text features, estimator, calibrator, origin
-    booster.txt     the trees, when the estimator is LightGBM
+    booster.txt     the trees of LightGBM, when the estimator has them
+    xgboost.json    the trees of XGBoost, when the estimator has them
     examples.json   rows and their scores, recomputed at every load
     manifest.json   SHA-256 of the files above
 """
@@ -23,11 +24,10 @@ import numpy as np
 from feature_repo.errors import ForesendError
 from serving.calibrator import Calibrator, FloatArray, calibrator_from_json
 from serving.encoder import Columns, Encoder
-from serving.logistic import Logistic, logistic_from_json
+from serving.estimators import Estimator, read_estimator
 
 SCHEMA_VERSION: Final = 1
 SPEC: Final = "spec.json"
-BOOSTER: Final = "booster.txt"
 EXAMPLES: Final = "examples.json"
 MANIFEST: Final = "manifest.json"
 
@@ -46,7 +46,7 @@ class ScoringModel:
     target: str
     feature_service: str
     encoder: Encoder
-    estimator: lightgbm.Booster | Logistic
+    estimator: Estimator
     calibrator: Calibrator
     #: Newest knowledge time the training rows' labels were read at, ISO 8601.
     trained_through: str
@@ -67,8 +67,8 @@ class ScoringModel:
 
     @property
     def estimator_kind(self) -> str:
-        """`lightgbm` or `logistic`."""
-        return "logistic" if isinstance(self.estimator, Logistic) else "lightgbm"
+        """`logistic`, `lightgbm`, `xgboost` or `blend`."""
+        return self.estimator.kind
 
     def raw(self, columns: Columns) -> FloatArray:
         """Log-odds before calibration.
@@ -76,15 +76,27 @@ class ScoringModel:
         Raises:
             ModelUnusable: a feature of the model is not among the columns.
         """
+        return self.estimator.margin(self._matrix(columns), self.encoder.features)
+
+    def contributions(self, columns: Columns) -> FloatArray:
+        """What each feature of `feature_names` adds to each row's log-odds before calibration.
+
+        The last column is what all rows share; a row's values sum to its `raw`, but for rounding.
+
+        Raises:
+            ModelUnusable: a feature of the model is not among the columns.
+        """
+        return self.estimator.contributions(self._matrix(columns), self.encoder.features)
+
+    def _matrix(self, columns: Columns) -> FloatArray:
         try:
-            matrix = self.encoder.matrix(columns)
+            return self.encoder.matrix(columns)
         except KeyError as exc:
             message = (
                 f"Model of {self.target!r} needs features that were not given: {exc.args[0]}. "
                 f"It was trained with feature service {self.feature_service!r}; serve that one."
             )
             raise ModelUnusable(message) from exc
-        return margin(self.estimator, matrix, self.encoder.features)
 
     def predict(self, columns: Columns) -> FloatArray:
         """Probability of the target for each row. Columns are taken by name; others are ignored.
@@ -123,7 +135,7 @@ class ScoringModel:
         if scores.shape != expected.shape or np.max(np.abs(scores - expected)) > TOLERANCE:
             message = (
                 f"Model of {self.target!r} does not reproduce its own examples: it was damaged, "
-                "or this LightGBM reads it otherwise. Train it again with this installation."
+                "or this installation reads it otherwise. Train it again with this installation."
             )
             raise ModelUnusable(message)
         alone = [
@@ -148,11 +160,9 @@ class ScoringModel:
             "trained_through": self.trained_through,
             "base_rate": self.base_rate,
         }
+        spec |= self.estimator.to_spec()
         files = {EXAMPLES: json.dumps(self.examples, allow_nan=False)}
-        if isinstance(self.estimator, Logistic):
-            spec["logistic"] = self.estimator.to_json()
-        else:
-            files[BOOSTER] = self.estimator.model_to_string()
+        files |= self.estimator.texts()
         files[SPEC] = json.dumps(spec, indent=1, allow_nan=False)
         for name, text in files.items():
             (folder / name).write_text(text)
@@ -177,7 +187,7 @@ class ScoringModel:
                 target=spec["target"],
                 feature_service=spec["feature_service"],
                 encoder=_encoder(spec),
-                estimator=_estimator(spec, files),
+                estimator=read_estimator(spec, files),
                 calibrator=calibrator_from_json(spec["calibrator"]),
                 trained_through=spec["trained_through"],
                 base_rate=float(spec["base_rate"]),
@@ -188,19 +198,6 @@ class ScoringModel:
             raise ModelUnusable(message) from exc
         model.check()
         return model
-
-
-def margin(
-    estimator: lightgbm.Booster | Logistic, matrix: FloatArray, features: Sequence[str]
-) -> FloatArray:
-    """Log-odds of each row of a matrix whose columns are `features`."""
-    if isinstance(estimator, Logistic):
-        return estimator.margin(matrix, {name: i for i, name in enumerate(features)})
-    # A matrix of no rows is an error to LightGBM; threads cost more than they bring here.
-    if matrix.shape[0] == 0:
-        return np.empty(0, dtype=np.float64)
-    rows = np.ascontiguousarray(matrix)
-    return np.asarray(estimator.predict(rows, raw_score=True, num_threads=1), dtype=np.float64)
 
 
 def _verified(folder: Path) -> dict[str, str]:
@@ -223,23 +220,6 @@ def _encoder(spec: Mapping[str, Any]) -> Encoder:
         message = "the feature list repeats a name or lacks a text feature"
         raise ValueError(message)
     return Encoder(features, categories)
-
-
-def _estimator(spec: Mapping[str, Any], files: Mapping[str, str]) -> lightgbm.Booster | Logistic:
-    features = list(spec["features"])
-    if spec["estimator"] == "logistic":
-        logistic = logistic_from_json(spec["logistic"])
-        used = {term.feature for term in logistic.numbers}
-        used |= {term.feature for term in logistic.levels}
-        if not used <= set(features):
-            message = f"weights of features that are not listed: {sorted(used - set(features))}"
-            raise ValueError(message)
-        return logistic
-    booster = lightgbm.Booster(model_str=files[BOOSTER])
-    if booster.feature_name() != features:
-        message = "the trees read other features than the list names"
-        raise ValueError(message)
-    return booster
 
 
 def _sha256(content: bytes) -> str:

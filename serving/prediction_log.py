@@ -38,6 +38,12 @@ SCHEMA: Final = pa.schema(
         pa.field("age_s", pa.float64()),
         # The cause, null for a full answer.
         pa.field("degraded", pa.string()),
+        # The tier answered, and the model version whose approved policy said so.
+        pa.field("tier", pa.string()),
+        pa.field("tier_policy", pa.string()),
+        # The placement answered, null where none is known.
+        pa.field("p_inbox_28d", pa.float64()),
+        pa.field("ghost", pa.float64()),
         pa.field("campaign_id", pa.string()),
         pa.field("message_id", pa.string()),
         pa.field("feature_service", pa.string(), nullable=False),
@@ -73,6 +79,12 @@ class PredictionBatch:
     texts: Sequence[npt.NDArray[Any]]
     #: Rows the model scored; None: it scored none.
     modelled: npt.NDArray[np.bool_] | None
+    #: One per customer; None: no tiers were approved.
+    tiers: Sequence[str | None] | None = None
+    tier_policy: str | None = None
+    #: NaN where it is not known; None: nothing was read.
+    p_inbox_28d: npt.NDArray[np.float64] | None = None
+    ghost: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.customer_ids)
@@ -124,6 +136,10 @@ def _table(batch: PredictionBatch) -> pa.Table:
         "as_of": _times(as_of),
         "age_s": pa.array(send_at - as_of, pa.float64(), from_pandas=True),
         "degraded": pa.array(batch.degraded, pa.string()),
+        "tier": pa.array(batch.tiers or [None] * rows, pa.string()),
+        "tier_policy": pa.array([batch.tier_policy] * rows, pa.string()),
+        "p_inbox_28d": _known(batch.p_inbox_28d, rows),
+        "ghost": _known(batch.ghost, rows),
         "campaign_id": pa.array(batch.campaign_ids, pa.string()),
         "message_id": pa.array(batch.message_ids, pa.string()),
         "feature_service": pa.array([batch.feature_service] * rows),
@@ -131,6 +147,11 @@ def _table(batch: PredictionBatch) -> pa.Table:
         "feature_texts": _texts(batch),
     }
     return pa.table(columns, schema=SCHEMA)
+
+
+def _known(values: npt.NDArray[np.float64] | None, rows: int) -> pa.Array:
+    """The numbers with null where they are NaN."""
+    return pa.array([None] * rows if values is None else values, pa.float64(), from_pandas=True)
 
 
 def _times(seconds: npt.NDArray[np.float64]) -> pa.Array:

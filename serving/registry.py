@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ RUNTIME: Final = "runtime"
 
 MANIFEST: Final = "manifest.json"
 LARGEST_FILE: Final = 1 << 30
+_MOST_TAGGED: Final = 100
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 
@@ -36,6 +37,17 @@ class Version:
     number: str
     run_id: str | None
     source: str
+    #: As the registry last told them; they may change while the version stays what it is.
+    tags: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def order(self) -> int:
+        """Place among the versions of its target, later ones higher; -1 for a number that is none.
+
+        >>> Version("purchase_30d", "12", None, "").order
+        12
+        """
+        return int(self.number) if self.number.isdecimal() else -1
 
 
 class ModelRegistry(Protocol):
@@ -43,6 +55,20 @@ class ModelRegistry(Protocol):
 
     async def champion(self, target: str) -> Version | None:
         """The version promoted for a target, None when there is none.
+
+        Raises:
+            RegistryUnavailable: it cannot be asked now.
+        """
+
+    async def version(self, target: str, number: str) -> Version | None:
+        """A version as it is now, None when the registry has no such version.
+
+        Raises:
+            RegistryUnavailable: it cannot be asked now.
+        """
+
+    async def tagged(self, target: str, tag: str, value: str) -> Sequence[Version]:
+        """The versions of a target whose tag has a value, newest first.
 
         Raises:
             RegistryUnavailable: it cannot be asked now.
@@ -78,18 +104,30 @@ class MlflowRegistry:
         answer = await self._get(
             "api/2.0/mlflow/registered-models/alias", {"name": target, "alias": CHAMPION}
         )
-        if answer.status_code in (400, 404) and _says_absent(answer):
-            return None
-        found = self._json(answer).get("model_version", {})
-        try:
-            return Version(
-                target=target,
-                number=str(found["version"]),
-                run_id=found.get("run_id") or None,
-                source=str(found.get("source", "")),
-            )
-        except KeyError as exc:
-            raise RegistryUnavailable(self._not_mlflow()) from exc
+        return self._one(target, answer)
+
+    async def version(self, target: str, number: str) -> Version | None:
+        """A version by its number."""
+        answer = await self._get(
+            "api/2.0/mlflow/model-versions/get", {"name": target, "version": number}
+        )
+        return self._one(target, answer)
+
+    async def tagged(self, target: str, tag: str, value: str) -> Sequence[Version]:
+        """The versions with that tag."""
+        answer = await self._get(
+            "api/2.0/mlflow/model-versions/search",
+            {
+                "filter": f"name = '{target}' and tags.`{tag}` = '{value}'",
+                "max_results": str(_MOST_TAGGED),
+                "order_by": "version_number DESC",
+            },
+        )
+        found = self._json(answer).get("model_versions", [])
+        if not isinstance(found, list):
+            raise RegistryUnavailable(self._not_mlflow())
+        versions = [self._version(target, one) for one in found]
+        return sorted(versions, key=lambda one: -one.order)
 
     async def files(self, version: Version) -> Mapping[str, bytes]:
         """What the manifest lists, and the manifest."""
@@ -108,6 +146,23 @@ class MlflowRegistry:
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
+
+    def _one(self, target: str, answer: httpx.Response) -> Version | None:
+        if answer.status_code in (400, 404) and _says_absent(answer):
+            return None
+        return self._version(target, self._json(answer).get("model_version", {}))
+
+    def _version(self, target: str, found: Mapping[str, Any]) -> Version:
+        try:
+            return Version(
+                target=target,
+                number=str(found["version"]),
+                run_id=found.get("run_id") or None,
+                source=str(found.get("source", "")),
+                tags={str(tag["key"]): str(tag.get("value", "")) for tag in found.get("tags", [])},
+            )
+        except (KeyError, TypeError) as exc:
+            raise RegistryUnavailable(self._not_mlflow()) from exc
 
     async def _file(self, version: Version, name: str) -> bytes:
         # The server resolves the version's location, so this works for local folders, for
@@ -170,6 +225,14 @@ class NoRegistry:
         """Nothing can be asked."""
         raise RegistryUnavailable(self._reason)
 
+    async def version(self, target: str, number: str) -> Version | None:
+        """Nothing can be asked."""
+        raise RegistryUnavailable(self._reason)
+
+    async def tagged(self, target: str, tag: str, value: str) -> Sequence[Version]:
+        """Nothing can be asked."""
+        raise RegistryUnavailable(self._reason)
+
     async def files(self, version: Version) -> Mapping[str, bytes]:
         """Nothing can be had."""
         raise RegistryUnavailable(self._reason)
@@ -195,13 +258,28 @@ class MemoryRegistry:
 
     champions: dict[str, Version] = field(default_factory=dict)
     artifacts: dict[Version, Mapping[str, bytes]] = field(default_factory=dict)
+    #: By target and number.
+    tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     #: Why it does not answer; None: it does.
     down: str | None = None
 
     async def champion(self, target: str) -> Version | None:
         """The version set as champion."""
         self._answer()
-        return self.champions.get(target)
+        found = self.champions.get(target)
+        return None if found is None else self._with_tags(found)
+
+    async def version(self, target: str, number: str) -> Version | None:
+        """A version whose files were put in."""
+        self._answer()
+        named = [v for v in self.artifacts if (v.target, v.number) == (target, number)]
+        return self._with_tags(named[-1]) if named else None
+
+    async def tagged(self, target: str, tag: str, value: str) -> Sequence[Version]:
+        """The versions with that tag."""
+        self._answer()
+        own = [self._with_tags(v) for v in self.artifacts if v.target == target]
+        return sorted((v for v in own if v.tags.get(tag) == value), key=lambda v: -v.order)
 
     async def files(self, version: Version) -> Mapping[str, bytes]:
         """The files put in for a version."""
@@ -210,6 +288,9 @@ class MemoryRegistry:
 
     async def close(self) -> None:
         """Nothing to let go of."""
+
+    def _with_tags(self, version: Version) -> Version:
+        return replace(version, tags=dict(self.tags.get((version.target, version.number), {})))
 
     def _answer(self) -> None:
         if self.down is not None:

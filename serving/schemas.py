@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from feature_repo.event import EARLIEST
+from serving.placement import Remedy
 
 MAX_CUSTOMERS: Final = 1000
 LONGEST_ID: Final = 256
@@ -130,13 +131,49 @@ class Degraded(BaseModel):
     detail: str
 
 
+class PlacementInfo(BaseModel):
+    """How the customer's mail was placed: a state of the mail, not of the customer."""
+
+    p_inbox_28d: float | None = Field(
+        ge=0, le=1, description="Chance that mail of the last 28 days reached the inbox."
+    )
+    ghost: float | None = Field(
+        ge=0, le=1, description="Chance that the last five mails did not reach it."
+    )
+    action: Remedy | None = Field(
+        description="`repair`: their mail most likely missed the inbox, so mend its delivery and "
+        "do not sunset the customer. Null: nothing to do."
+    )
+
+
+class TierPolicyInfo(BaseModel):
+    """The approved tiers that were used."""
+
+    model_version: str = Field(description="Version they were approved for.")
+    approved_by: str
+    approved_at: datetime
+    is_current: bool = Field(
+        description="False: the version that scored has no approved tiers yet, and those of "
+        "`model_version` go on."
+    )
+    names: list[str] = Field(description="From the lowest scores to the highest.")
+    cuts: list[float] = Field(
+        description="Between them; a score at a cut belongs to the tier above it."
+    )
+
+
 class Score(BaseModel):
     """The answer for one customer of the request, at the same place."""
 
     customer_id: str
     score: float = Field(ge=0, le=1, description="Calibrated probability of the target.")
+    tier: str | None = Field(
+        description="Name of the score's tier, also of a degraded one; null while no tiers are "
+        "approved.",
+    )
     as_of: datetime | None = Field(description="Newest event counted; null when there is none.")
     age_s: float | None = Field(description="Seconds from `as_of` to `send_at`.")
+    placement: PlacementInfo | None = Field(description="Null when nothing is known of it.")
     degraded: Degraded | None = Field(description="Null for a full answer.")
 
 
@@ -147,6 +184,7 @@ class ScoreResponse(BaseModel):
     target: str
     send_at: datetime
     model: ModelInfo
+    tier_policy: TierPolicyInfo | None = Field(description="Null while no tiers are approved.")
     scores: list[Score]
 
 
@@ -175,5 +213,6 @@ class Readiness(BaseModel):
     status: str = Field(description="`ready`, `degraded` or `not_ready`.")
     reasons: list[str]
     models: dict[str, Any] = Field(description="Per target: what is served and what is wrong.")
+    tiers: dict[str, Any] = Field(description="Per target: whose tiers are used, what is wrong.")
     registry: dict[str, Any]
     store: dict[str, Any]

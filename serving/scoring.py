@@ -98,7 +98,15 @@ def score_stored(
         features=features,
         texts=texts,
         modelled=found,
+        p_inbox_28d=_context(stored, "p_inbox_28d"),
+        ghost=_context(stored, "ghost"),
     )
+
+
+def _context(stored: Stored, name: str) -> Floats:
+    """A stored number that goes into the answer and not into the model; NaN where it is absent."""
+    held = stored.columns.get(name)
+    return np.full(len(stored.found), np.nan) if held is None else np.asarray(held, np.float64)
 
 
 def at_send(stored: Columns, send_at: Floats, utc_offsets: Floats) -> Mapping[str, Any]:

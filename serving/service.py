@@ -15,6 +15,7 @@ import structlog
 from feature_repo.errors import StoreUnavailable
 from serving.errors import NoModel, UnknownTarget
 from serving.metrics import Metrics
+from serving.placement import Placement, placement_of
 from serving.prediction_log import PredictionBatch
 from serving.prediction_writer import PredictionWriter
 from serving.schemas import Customer, ScoreRequest
@@ -29,6 +30,7 @@ from serving.scoring import (
     score_without_store,
 )
 from serving.store import FeatureStore
+from serving.tiers import TierPolicy
 from serving.watch import ModelWatch, Serving
 
 INLINE_ROWS: Final = 64
@@ -81,10 +83,11 @@ class ScoringService:
         send_at = ask.send_at or now
         ids = [customer.customer_id for customer in ask.customers]
         scored = await self._scored(serving, ask.customers, ids, send_at=send_at, now=now)
-        self._count(ask.target, scored)
+        tiers = _tiers(serving.policy, scored)
+        self._count(ask.target, scored, tiers)
         self._remember(ask.target, ids, scored, serving, now)
-        self.predictions.add(_batch(ask, ids, scored, serving, send_at, now, request_id))
-        return _answer(ask.target, ids, scored, serving, send_at, request_id)
+        self.predictions.add(_batch(ask, ids, scored, tiers, serving, send_at, now, request_id))
+        return _answer(ask.target, ids, scored, tiers, serving, send_at, request_id)
 
     def _serving(self, target: str) -> Serving:
         if target not in self.watch.states:
@@ -143,8 +146,10 @@ class ScoringService:
             log.info("store_back")
         self._store_is_away = problem is not None
 
-    def _count(self, target: str, scored: Scored) -> None:
+    def _count(self, target: str, scored: Scored, tiers: Sequence[str | None]) -> None:
         self.metrics.rows.labels(target).inc(len(scored.degraded))
+        modelled = None if scored.modelled is None else scored.modelled.tolist()
+        self.metrics.tiers.count(target, tiers, modelled)
         for degradation in scored.degraded:
             if degradation is not None:
                 self.metrics.degraded.labels(target, degradation.cause.value).inc()
@@ -167,16 +172,29 @@ class ScoringService:
                 self.last_scores.put(target, customer, LastScore(score, as_of, now, version))
 
 
+def _tiers(policy: TierPolicy | None, scored: Scored) -> Sequence[str | None]:
+    return [None] * len(scored.degraded) if policy is None else policy.tiers(scored.scores)
+
+
 def _answer(
     target: str,
     ids: Sequence[str],
     scored: Scored,
+    tiers: Sequence[str | None],
     serving: Serving,
     send_at: datetime,
     request_id: str,
 ) -> dict[str, Any]:
     at = send_at.timestamp()
-    rows = zip(ids, scored.scores.tolist(), scored.as_of.tolist(), scored.degraded, strict=True)
+    rows = zip(
+        ids,
+        scored.scores.tolist(),
+        tiers,
+        scored.as_of.tolist(),
+        _placements(scored),
+        scored.degraded,
+        strict=True,
+    )
     return {
         "request_id": request_id,
         "target": target,
@@ -187,17 +205,41 @@ def _answer(
             "run_id": serving.version.run_id,
             "loaded_at": iso(serving.loaded_at),
         },
+        "tier_policy": _policy(serving),
         "scores": [
             {
                 "customer_id": customer,
                 "score": score,
+                "tier": tier,
                 "as_of": iso_epoch(as_of),
                 "age_s": None if as_of != as_of else round(at - as_of, 6),
+                "placement": placement,
                 "degraded": _declared(degradation),
             }
-            for customer, score, as_of, degradation in rows
+            for customer, score, tier, as_of, placement, degradation in rows
         ],
     }
+
+
+def _policy(serving: Serving) -> dict[str, Any] | None:
+    policy = serving.policy
+    if policy is None:
+        return None
+    return {
+        "model_version": policy.model_version,
+        "approved_by": policy.approved_by,
+        "approved_at": iso(policy.approved_at),
+        "is_current": serving.policy_is_current,
+        "names": policy.names,
+        "cuts": policy.cuts,
+    }
+
+
+def _placements(scored: Scored) -> Sequence[Placement | None]:
+    if scored.p_inbox_28d is None or scored.ghost is None:
+        return [None] * len(scored.degraded)
+    known = zip(scored.p_inbox_28d.tolist(), scored.ghost.tolist(), strict=True)
+    return [placement_of(p_inbox_28d, ghost) for p_inbox_28d, ghost in known]
 
 
 def _declared(degradation: Degradation | None) -> dict[str, str] | None:
@@ -214,6 +256,7 @@ def _batch(
     ask: ScoreRequest,
     ids: Sequence[str],
     scored: Scored,
+    tiers: Sequence[str | None],
     serving: Serving,
     send_at: datetime,
     now: datetime,
@@ -238,4 +281,8 @@ def _batch(
         features=scored.features,
         texts=scored.texts,
         modelled=scored.modelled,
+        tiers=tiers,
+        tier_policy=None if serving.policy is None else serving.policy.model_version,
+        p_inbox_28d=scored.p_inbox_28d,
+        ghost=scored.ghost,
     )

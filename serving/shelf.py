@@ -2,6 +2,7 @@
 
 {state}/models/<target>/<version>/    the runtime files, as the registry gave them
 {state}/models/<target>/current.json  which of them was served last
+{state}/models/<target>/tiers.json    the tier policy used last
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from serving.registry import Version
+from serving.tiers import BadPolicy, TierPolicy, from_json, to_json
 
+_POLICY: Final = "tiers.json"
 _CURRENT: Final = "current.json"
 _ORIGIN: Final = "origin.json"
 _SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -40,7 +42,7 @@ class Shelf:
         fresh.mkdir(parents=True)
         for name, content in files.items():
             (fresh / name).write_bytes(content)
-        (fresh / _ORIGIN).write_text(json.dumps(asdict(version)))
+        (fresh / _ORIGIN).write_text(json.dumps(_told(version)))
         self.forget(version)
         try:
             fresh.rename(place)
@@ -68,9 +70,7 @@ class Shelf:
         """Remember a version as the one served, and drop all but it and the one before it."""
         before = self.last(version.target)
         folder = self._root / _safe(version.target)
-        fresh = folder / f".{_CURRENT}-{uuid.uuid4().hex}"
-        fresh.write_text(json.dumps(asdict(version)))
-        fresh.replace(folder / _CURRENT)
+        _put(folder / _CURRENT, json.dumps(_told(version)))
         if before is None or before == version:
             return
         kept = {_safe(version.number), _safe(before.number)}
@@ -78,8 +78,32 @@ class Shelf:
             if old.is_dir() and not old.name.startswith(".") and old.name not in kept:
                 shutil.rmtree(old, ignore_errors=True)
 
+    def policy(self, target: str) -> TierPolicy | None:
+        """The tier policy used last, None when there is none that can be read."""
+        try:
+            policy = from_json(json.loads((self._root / _safe(target) / _POLICY).read_text()))
+        except (OSError, ValueError, KeyError, TypeError, BadPolicy):
+            return None
+        return policy if policy.target == target else None
+
+    def keep_policy(self, target: str, policy: TierPolicy | None) -> None:
+        """Remember the tier policy in use; None: none is."""
+        path = self._root / _safe(target) / _POLICY
+        if policy is None:
+            path.unlink(missing_ok=True)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _put(path, json.dumps(to_json(policy)))
+
     def _place(self, version: Version) -> Path:
         return self._root / _safe(version.target) / _safe(version.number)
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file that appears whole; several processes may write it at once."""
+    fresh = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def _safe(name: str) -> str:
@@ -88,6 +112,16 @@ def _safe(name: str) -> str:
         message = f"{name!r} cannot be the name of a folder"
         raise ValueError(message)
     return name
+
+
+def _told(version: Version) -> dict[str, str | None]:
+    """What makes a version this one; its tags change and are asked for anew."""
+    return {
+        "target": version.target,
+        "number": version.number,
+        "run_id": version.run_id,
+        "source": version.source,
+    }
 
 
 def _origin(path: Path) -> Version | None:

@@ -1,4 +1,5 @@
-"""Follows the champion of each target without a restart (docs/adr/0004-registry-watch.md).
+"""Follows the champion of each target, and its approved tiers, without a restart
+(docs/adr/0004-registry-watch.md).
 
 A version is downloaded, loaded, checked against its own examples and warmed beside the one in
 use, then takes its place in one assignment. A version that fails changes nothing.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
@@ -25,6 +26,8 @@ from serving.metrics import Metrics
 from serving.registry import ModelRegistry, Version
 from serving.shelf import Shelf
 from serving.store import scoring_layout
+from serving.tier_watch import choose_policy, policy_at_hand
+from serving.tiers import TierPolicy
 
 RETRY_FAILED_AFTER: Final = timedelta(minutes=1)
 _SERVED: Final = frozenset(
@@ -84,6 +87,13 @@ class Serving:
     version: Version
     model: Model
     loaded_at: datetime
+    #: The approved tiers in use, of this version or of an earlier one; None: nothing is approved.
+    policy: TierPolicy | None = None
+
+    @property
+    def policy_is_current(self) -> bool:
+        """Whether the tiers in use were approved for the very version that scores."""
+        return self.policy is not None and self.policy.is_of(self.version)
 
 
 @dataclass
@@ -96,6 +106,8 @@ class TargetState:
     problem: str | None = None
     failed: Version | None = None
     failed_at: datetime | None = None
+    #: Why the approved tier policy of the version in use is not used.
+    policy_problem: str | None = None
 
 
 @dataclass
@@ -153,6 +165,10 @@ class ModelWatch:
         self.metrics.registry_polled.set(self.polled_at.timestamp())
 
     async def _follow(self, target: str) -> None:
+        await self._follow_model(target)
+        await self._follow_policy(target)
+
+    async def _follow_model(self, target: str) -> None:
         state = self.states[target]
         champion = await self.registry.champion(target)
         if champion is None and state.champion is not None:
@@ -179,18 +195,65 @@ class ModelWatch:
             await asyncio.to_thread(self.shelf.forget, version)
             self._failed(version, str(exc))
             return
-        state = self.states[version.target]
+        target = version.target
+        state = self.states[target]
         before = state.serving
-        state.serving = Serving(version, model, self.clock())
+        held = before.policy if before else await asyncio.to_thread(self.shelf.policy, target)
+        policy = policy_at_hand(version, held)
+        if policy != held:
+            await asyncio.to_thread(self._keep_policy, target, policy)
+        serving = Serving(version, model, self.clock(), policy)
+        state.serving = serving
         state.problem, state.failed, state.failed_at = None, None, None
         self.metrics.model_served(version, before.version if before else None)
+        self.metrics.tiers.in_use(target, serving.policy, is_current=serving.policy_is_current)
         log.info(
             "model_served",
-            target=version.target,
+            target=target,
             version=version.number,
             before=before.version.number if before else None,
             source=source,
         )
+
+    async def _follow_policy(self, target: str) -> None:
+        """Approvals change while the alias does not, so this is asked at every poll."""
+        state = self.states[target]
+        serving, champion = state.serving, state.champion
+        if serving is None:
+            return
+        served: Version | None = champion
+        if champion != serving.version:
+            served = await self.registry.version(target, serving.version.number)
+        if served is None or served != serving.version:
+            # The registry has lost it; what was approved stays.
+            return
+        choice = await choose_policy(self.registry, served, serving.policy)
+        if choice.problem is not None and choice.problem != state.policy_problem:
+            log.error("tier_policy_refused", target=target, reason=choice.problem)
+        state.policy_problem = choice.problem
+        self.metrics.tiers.problem.labels(target).set(choice.problem is not None)
+        if choice.policy != serving.policy:
+            await self._use_policy(serving, choice.policy)
+
+    async def _use_policy(self, serving: Serving, policy: TierPolicy | None) -> None:
+        target = serving.version.target
+        serving = replace(serving, policy=policy)
+        self.states[target].serving = serving
+        self.metrics.tiers.in_use(target, policy, is_current=serving.policy_is_current)
+        log.info(
+            "tier_policy_used",
+            target=target,
+            version=policy.model_version if policy else None,
+            is_current=serving.policy_is_current,
+        )
+        await asyncio.to_thread(self._keep_policy, target, policy)
+
+    def _keep_policy(self, target: str, policy: TierPolicy | None) -> None:
+        try:
+            self.shelf.keep_policy(target, policy)
+        except OSError as exc:
+            # It answers all the same; after a restart it is asked for once more.
+            log.warning("tier_policy_not_kept", target=target, reason=str(exc))
 
     def _ready_model(self, version: Version) -> Model:
         """The version's model, loaded, checked and warm, and remembered as the last good one."""

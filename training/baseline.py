@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from feature_repo import naming
-from serving.calibrator import FloatArray, Platt
+from serving.calibrator import FloatArray, sigmoid
 from serving.encoder import Encoder
-from serving.model import margin
 from training.dataset import Dataset
 from training.folds import Mask
 from training.regression import fit_logistic
@@ -29,6 +25,11 @@ _STRENGTH: Final = 1.0
 def baseline_scores(dataset: Dataset, development: Mask, test: Mask) -> FloatArray:
     """Probabilities of the test rows, from a fit on the development rows."""
     matrix = _ENCODER.matrix(dataset.columns)
-    label: npt.NDArray[np.int8] = dataset.label
-    fitted = fit_logistic(matrix[development], label[development], _ENCODER, strength=_STRENGTH)
-    return Platt(1.0, 0.0).apply(margin(fitted, matrix[test], RFM))
+    fitted = fit_logistic(
+        matrix[development],
+        dataset.label[development],
+        _ENCODER,
+        strength=_STRENGTH,
+        weight=dataset.weight[development],
+    )
+    return sigmoid(fitted.margin(matrix[test], RFM))

@@ -1,51 +1,34 @@
-"""Both candidates on the same folds, and the choice between them."""
+"""Every candidate on the same folds, from the plainest to the least plain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-import lightgbm
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from serving.calibrator import FloatArray, sigmoid
 from serving.encoder import Encoder
-from serving.logistic import Logistic
-from serving.model import margin
-from training.boosted import best_count, fit_boosted, fit_watched
+from serving.estimators import Blend
+from training import boosted, xgboosted
+from training.boosted import best_count, fit_boosted, watch_boosted
 from training.dataset import Columns
 from training.evaluation import log_losses
 from training.folds import Fold
+from training.learning import Fit, Learning, Trial, Watched
 from training.regression import STRENGTHS, fit_logistic
+from training.weighting import Labels, mean, or_none
+from training.xgboosted import fit_xgboosted, watch_xgboosted
 
-LIGHTGBM: Final = "lightgbm"
 LOGISTIC: Final = "logistic"
+LIGHTGBM: Final = "lightgbm"
+XGBOOST: Final = "xgboost"
+BLEND: Final = "blend"
 
 LEAST_LEVEL_ROWS: Final = 50
 MOST_LEVELS: Final = 30
-
-Estimator: TypeAlias = lightgbm.Booster | Logistic
-Fit = Callable[[FloatArray, npt.NDArray[np.int8]], Estimator]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
-    """A candidate as it did on the folds."""
-
-    name: str
-    #: What the folds settled: the number of trees, or the strength.
-    setting: Mapping[str, float]
-    #: Mean log-loss and AUC of each fold's later rows, before calibration.
-    losses: tuple[float, ...]
-    aucs: tuple[float, ...]
-    #: Margins of each fold's later rows.
-    margins: tuple[FloatArray, ...]
-    #: Fits the candidate with its settled setting on other rows.
-    fit: Fit
 
 
 def encoder_for(columns: Columns, features: Sequence[str], texts: Sequence[str]) -> Encoder:
@@ -61,83 +44,109 @@ def encoder_for(columns: Columns, features: Sequence[str], texts: Sequence[str])
     return Encoder(tuple(features), categories)
 
 
-def try_boosted(
-    matrix: FloatArray,
-    label: npt.NDArray[np.int8],
-    encoder: Encoder,
-    folds: Sequence[Fold],
-    seed: int,
-) -> Trial:
-    """LightGBM on the folds; the number of trees is the one that is best for all of them."""
-    watched = [
-        fit_watched(
-            matrix[fold.fit],
-            label[fold.fit],
-            encoder,
-            (matrix[fold.judge], label[fold.judge]),
-            seed=seed,
-        )
-        for fold in folds
-    ]
-    trees = best_count([curve for _, curve in watched])
-    margins = [
-        np.asarray(
-            booster.predict(matrix[fold.judge], raw_score=True, num_iteration=trees),
-            dtype=np.float64,
-        )
-        for (booster, _), fold in zip(watched, folds, strict=True)
-    ]
-    fit = partial(fit_boosted, encoder=encoder, trees=trees, seed=seed)
-    return _trial(LIGHTGBM, {"trees": trees}, margins, label, folds, fit)
-
-
-def try_logistic(
-    matrix: FloatArray, label: npt.NDArray[np.int8], encoder: Encoder, folds: Sequence[Fold]
-) -> Trial:
+def try_logistic(learning: Learning) -> Trial:
     """Logistic regression on the folds, with the strength that is best for all of them."""
     trials = []
     for strength in STRENGTHS:
-        fit = partial(fit_logistic, encoder=encoder, strength=strength)
-        margins = [
-            margin(fit(matrix[f.fit], label[f.fit]), matrix[f.judge], encoder.features)
-            for f in folds
-        ]
-        trials.append(_trial(LOGISTIC, {"strength": strength}, margins, label, folds, fit))
+        fit = partial(
+            fit_logistic, encoder=learning.encoder, strength=strength, signs=learning.signs
+        )
+        margins = [_margin_of(fit, learning, fold) for fold in learning.folds]
+        trials.append(judged(LOGISTIC, {"strength": strength}, margins, learning, fit))
     return min(trials, key=lambda trial: float(np.mean(trial.losses)))
 
 
-def choose(logistic: Trial, boosted: Trial) -> Trial:
-    """LightGBM when its gain in log-loss exceeds one standard error over the folds, else logistic.
+def try_lightgbm(
+    learning: Learning,
+    setting: Mapping[str, float] = boosted.DEFAULTS,
+    name: str = LIGHTGBM,
+) -> Trial:
+    """LightGBM on the folds; the number of trees is the one that is best for all of them."""
+    return _try_trees(learning, name, setting, watch_boosted, fit_boosted)
 
-    The plain model is preferred in doubt: it needs fewer rows and errs less far outside them.
+
+def try_xgboost(
+    learning: Learning,
+    setting: Mapping[str, float] = xgboosted.DEFAULTS,
+    name: str = XGBOOST,
+) -> Trial:
+    """XGBoost on the folds; the number of trees is the one that is best for all of them."""
+    return _try_trees(learning, name, setting, watch_xgboosted, fit_xgboosted)
+
+
+def blend(learning: Learning, plain: Trial, trees: Sequence[Trial]) -> Trial:
+    """The mean of the plain candidate's log-odds and those of the trees, half and half.
+
+    Lines and trees err apart: lines run on beyond what was seen, trees stand still there.
     """
-    gain = np.array(logistic.losses) - np.array(boosted.losses)
-    if len(gain) == 1:
-        return boosted if gain[0] > _LONE_FOLD_GAIN * logistic.losses[0] else logistic
-    error = gain.std(ddof=1) / np.sqrt(len(gain))
-    return boosted if gain.mean() > error else logistic
+    members = (plain, *trees)
+    shares = (0.5, *(0.5 / len(trees) for _ in trees))
+
+    def fit(matrix: FloatArray, label: Labels, *, weight: FloatArray) -> Blend:
+        return Blend(tuple(m.fit(matrix, label, weight=weight) for m in members), shares)
+
+    margins = [
+        np.sum([share * values for share, values in zip(shares, fold, strict=True)], axis=0)
+        for fold in zip(*(member.margins for member in members), strict=True)
+    ]
+    setting = {member.name: share for member, share in zip(members, shares, strict=True)}
+    return judged(BLEND, setting, margins, learning, fit)
 
 
-_LONE_FOLD_GAIN: Final = 0.01
-"""One fold has no standard error: a hundredth of the loss stands in."""
-
-
-def _trial(
+def judged(
     name: str,
     setting: Mapping[str, float],
     margins: Sequence[FloatArray],
-    label: npt.NDArray[np.int8],
-    folds: Sequence[Fold],
+    learning: Learning,
     fit: Fit,
 ) -> Trial:
-    judged: list[tuple[FloatArray, npt.NDArray[Any]]] = [
-        (values, label[fold.judge]) for values, fold in zip(margins, folds, strict=True)
-    ]
+    """A trial from its margins of each fold's later rows."""
+    losses, aucs = [], []
+    for margin, fold in zip(margins, learning.folds, strict=True):
+        label, weight = learning.label[fold.judge], or_none(learning.weight[fold.judge])
+        losses.append(mean(log_losses(sigmoid(margin), label), weight))
+        aucs.append(float(roc_auc_score(label, margin, sample_weight=weight)))
     return Trial(
         name=name,
         setting=setting,
-        losses=tuple(float(log_losses(sigmoid(m), y).mean()) for m, y in judged),
-        aucs=tuple(float(roc_auc_score(y, m)) for m, y in judged),
+        losses=tuple(losses),
+        aucs=tuple(aucs),
         margins=tuple(margins),
         fit=fit,
     )
+
+
+def _margin_of(fit: Fit, learning: Learning, fold: Fold) -> FloatArray:
+    matrix, rows = learning.matrix, fold.fit
+    fitted = fit(matrix[rows], learning.label[rows], weight=learning.weight[rows])
+    return fitted.margin(matrix[fold.judge], learning.encoder.features)
+
+
+def _try_trees(
+    learning: Learning,
+    name: str,
+    setting: Mapping[str, float],
+    watch: Callable[..., Watched],
+    fit: Callable[..., Any],
+) -> Trial:
+    settled: dict[str, Any] = {
+        "encoder": learning.encoder,
+        "seed": learning.seed,
+        "setting": setting,
+        "signs": learning.signs,
+    }
+    watched = [
+        watch(
+            learning.matrix[fold.fit],
+            learning.label[fold.fit],
+            later=learning.later(fold),
+            weight=learning.weight[fold.fit],
+            **settled,
+        )
+        for fold in learning.folds
+    ]
+    rows = [int(fold.fit.sum()) for fold in learning.folds]
+    trees = best_count([one.curve for one in watched], rows)
+    margins = [one.margin(trees) for one in watched]
+    whole: Fit = partial(fit, trees=trees, **settled)
+    return judged(name, {**setting, "trees": trees}, margins, learning, whole)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 Columns = dict[str, npt.NDArray[Any]]
 
 _NAN_BITS: Final = np.float64("nan")
+_TEXTS_AT_ONCE: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Dataset:
     customer: npt.NDArray[Any]
     #: How much a row counts, above 0: 1, or below it for a silence that mail nobody saw explains.
     weight: npt.NDArray[np.float64]
+    #: What an answer tells beside the score and no model is fed.
+    context: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -45,6 +49,7 @@ class Dataset:
             at_us=self.at_us[rows],
             customer=self.customer[rows],
             weight=self.weight[rows],
+            context={name: values[rows] for name, values in self.context.items()},
         )
 
     def sha256(self) -> str:
@@ -56,13 +61,21 @@ class Dataset:
             "label": self.label,
             "weight": self.weight,
             **self.columns,
+            **{f"context:{name}": values for name, values in self.context.items()},
         }
         for name, values in parts.items():
             digest.update(f"{name}:{len(values)};".encode())
-            if values.dtype == object:
-                digest.update(json.dumps(values.tolist(), default=str).encode())
-            else:
-                # A missing number has many bit patterns and one meaning.
-                plain = np.where(np.isnan(values), _NAN_BITS, values)
-                digest.update(np.ascontiguousarray(plain).tobytes())
+            for part in _encoded(values):
+                digest.update(part)
         return digest.hexdigest()
+
+
+def _encoded(values: npt.NDArray[Any]) -> Iterator[bytes | memoryview]:
+    """The values as bytes, a part at a time."""
+    if values.dtype == object:
+        for start in range(0, len(values), _TEXTS_AT_ONCE):
+            part = values[start : start + _TEXTS_AT_ONCE]
+            yield json.dumps(part.tolist(), default=str).encode()
+    else:
+        # A missing number has many bit patterns and one meaning.
+        yield np.where(np.isnan(values), _NAN_BITS, values).data

@@ -1,4 +1,8 @@
-"""How good probabilities are, on rows that nothing was fitted on."""
+"""How good probabilities are, on rows that nothing was fitted on.
+
+Rows count by their weights. Without weights, or when all are 1, results are the same to the last
+bit.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +10,15 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from serving.calibrator import FloatArray
+from training.weighting import Labels, fit_line, mean, or_none
 
 CURVE_BINS: Final = 10
 """Equally filled bins of the calibration curve and of the calibration error."""
 
 _EDGE: Final = 1e-12
-
-Labels = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +43,18 @@ class Evaluation:
         return asdict(self)
 
 
-def evaluate(score: FloatArray, label: Labels) -> Evaluation:
+def evaluate(score: FloatArray, label: Labels, weight: FloatArray | None = None) -> Evaluation:
     """The metrics of scores against labels; both labels must occur."""
+    counted = or_none(weight)
     return Evaluation(
-        auc=float(roc_auc_score(label, score)),
-        average_precision=float(average_precision_score(label, score)),
-        log_loss=float(log_losses(score, label).mean()),
-        brier=float(np.mean((score - label) ** 2)),
-        calibration_slope=calibration_slope(score, label),
-        calibration_ratio=float(score.mean() / label.mean()),
-        calibration_error=calibration_error(score, label),
-        top_decile_lift=top_decile_lift(score, label),
+        auc=float(roc_auc_score(label, score, sample_weight=counted)),
+        average_precision=float(average_precision_score(label, score, sample_weight=counted)),
+        log_loss=mean(log_losses(score, label), counted),
+        brier=mean((score - label) ** 2, counted),
+        calibration_slope=calibration_slope(score, label, counted),
+        calibration_ratio=mean(score, counted) / mean(label, counted),
+        calibration_error=calibration_error(score, label, counted),
+        top_decile_lift=top_decile_lift(score, label, counted),
     )
 
 
@@ -62,42 +64,54 @@ def log_losses(score: FloatArray, label: Labels) -> FloatArray:
     return np.asarray(-np.log(np.clip(given, _EDGE, 1.0)), dtype=np.float64)
 
 
-def calibration_slope(score: FloatArray, label: Labels) -> float:
-    """Slope of a logistic regression of the label on the score's log-odds; 0.0 when constant."""
+def log_odds(score: FloatArray) -> FloatArray:
+    """Log-odds of probabilities, finite also for 0 and 1."""
     clipped = np.clip(score, _EDGE, 1 - _EDGE)
-    logit = np.log(clipped / (1 - clipped))
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float64)
+
+
+def calibration_slope(score: FloatArray, label: Labels, weight: FloatArray | None = None) -> float:
+    """Slope of a logistic regression of the label on the score's log-odds; 0.0 when constant."""
+    logit = log_odds(score)
     if np.ptp(logit) == 0.0:
         return 0.0
-    fitted = LogisticRegression(C=1e6, solver="newton-cholesky", max_iter=200)
-    fitted.fit(logit.reshape(-1, 1), label)
-    return float(fitted.coef_[0, 0])
+    return fit_line(logit, label, or_none(weight))[0]
 
 
-def calibration_curve(score: FloatArray, label: Labels) -> list[dict[str, float]]:
-    """Mean score, observed rate and rows of equally filled bins, by rising score."""
+def calibration_curve(
+    score: FloatArray, label: Labels, weight: FloatArray | None = None
+) -> list[dict[str, float]]:
+    """Mean score, observed rate and weight of bins of equally many rows, by rising score."""
     ordered = np.argsort(score, kind="stable")
-    return [
-        {
-            "score": float(score[rows].mean()),
-            "rate": float(label[rows].mean()),
-            "rows": float(len(rows)),
-        }
-        for rows in np.array_split(ordered, min(CURVE_BINS, len(ordered)))
-    ]
+    counted = or_none(weight)
+    bins = []
+    for rows in np.array_split(ordered, min(CURVE_BINS, len(ordered))):
+        part = None if counted is None else counted[rows]
+        size = float(len(rows)) if part is None else float(part.sum())
+        bins.append(
+            {"score": mean(score[rows], part), "rate": mean(label[rows], part), "rows": size}
+        )
+    return bins
 
 
-def calibration_error(score: FloatArray, label: Labels) -> float:
+def calibration_error(score: FloatArray, label: Labels, weight: FloatArray | None = None) -> float:
     """Mean over equally filled bins of the distance between mean score and observed rate."""
-    bins = calibration_curve(score, label)
+    bins = calibration_curve(score, label, weight)
     distance = sum(abs(b["score"] - b["rate"]) * b["rows"] for b in bins)
-    return distance / len(score)
+    return distance / sum(b["rows"] for b in bins)
 
 
-def top_decile_lift(score: FloatArray, label: Labels) -> float:
+def top_decile_lift(score: FloatArray, label: Labels, weight: FloatArray | None = None) -> float:
     """Rate among the tenth with the highest scores over the rate of all.
 
     >>> top_decile_lift(np.arange(10.0), np.array([0] * 9 + [1], dtype=np.int8))
     10.0
     """
-    top = np.argsort(-score, kind="stable")[: max(1, len(score) // 10)]
-    return float(label[top].mean() / label.mean())
+    counted = or_none(weight)
+    order = np.argsort(-score, kind="stable")
+    if counted is None:
+        top = order[: max(1, len(score) // 10)]
+        return float(label[top].mean() / label.mean())
+    reached = np.cumsum(counted[order])
+    top = order[: max(1, int(np.searchsorted(reached, reached[-1] / 10, side="right")))]
+    return mean(label[top], counted[top]) / mean(label, counted)

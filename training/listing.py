@@ -1,10 +1,11 @@
-"""The registered versions as rows."""
+"""The registered versions as rows, and the moves of their champions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, Final
 
+from training import trail
 from training.registry import Registry
 
 METRICS: Final = (
@@ -31,9 +32,17 @@ def list_versions(registry: Registry, targets: Sequence[str]) -> list[dict[str, 
                     "version": number,
                     "aliases": sorted(alias for alias, of in named.items() if of == number),
                     "gate": version.tags.get("gate.status"),
+                    "gate_failures": version.tags.get("gate.failures", ""),
+                    "gate_asks": version.tags.get("gate.asks", ""),
                     "week": version.tags.get("week"),
+                    "chosen": version.tags.get("chosen"),
                     "run_id": version.run_id,
                     **{name: metrics.get(name) for name in METRICS},
                 }
             )
     return rows
+
+
+def list_moves(registry: Registry, target: str) -> list[dict[str, Any]]:
+    """Every move of a target's champion, newest first."""
+    return [move.as_dict() for move in reversed(trail.history(registry, target))]

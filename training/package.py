@@ -1,6 +1,8 @@
 """The folder a model version is: for serving to load, drift to be measured from, MLflow to read.
 
 MLmodel, requirements.txt     so that `mlflow.pyfunc` can load it
+input_example.json            a few rows, as a person sees them in MLflow
+serving_input_example.json    the same rows, as MLflow's own server takes them
 runtime/                      serving/model.py
 launch/profile.json           histograms of the test rows' features and scores
 launch/sample.parquet         some of those rows, for pictures
@@ -30,17 +32,43 @@ from training.dataset import Dataset
 SAMPLE_ROWS: Final = 10_000
 RUNTIME: Final = "runtime"
 LAUNCH: Final = "launch"
-REQUIREMENTS: Final = ("foresend", "lightgbm", "numpy")
+REQUIREMENTS: Final = ("foresend", "lightgbm", "numpy", "xgboost-cpu")
+EXAMPLE: Final = "input_example.json"
+SERVING_EXAMPLE: Final = "serving_input_example.json"
+EXAMPLE_ROWS: Final = 5
 
 
 def write_runtime(folder: Path, model: ScoringModel, model_id: str, run_id: str) -> None:
     """Write what loads and scores."""
     model.save(folder / RUNTIME)
-    described = Model(signature=signature_of(model), model_id=model_id, run_id=run_id)
+    described = Model(
+        signature=signature_of(model),
+        model_id=model_id,
+        run_id=run_id,
+        saved_input_example_info=_write_example(folder, model),
+    )
     mlflow.pyfunc.add_to_model(described, loader_module="serving.pyfunc", data=RUNTIME)
     described.save(str(folder / "MLmodel"))
     lines = [f"{name}=={version(name)}" for name in REQUIREMENTS]
     (folder / "requirements.txt").write_text("\n".join(lines) + "\n")
+
+
+def _write_example(folder: Path, model: ScoringModel) -> dict[str, str]:
+    """The first of the model's own examples; returns how MLflow finds them.
+
+    By hand: MLflow's way from a DataFrame infers types again, and scores the rows once more.
+    """
+    columns = model.examples["columns"]
+    rows = [list(row) for row in zip(*columns.values(), strict=True)][:EXAMPLE_ROWS]
+    table = {"columns": list(columns), "data": rows}
+    (folder / EXAMPLE).write_text(json.dumps(table))
+    (folder / SERVING_EXAMPLE).write_text(json.dumps({"dataframe_split": table}, indent=1))
+    return {
+        "artifact_path": EXAMPLE,
+        "type": "dataframe",
+        "pandas_orient": "split",
+        "serving_input_path": SERVING_EXAMPLE,
+    }
 
 
 def write_launch(
@@ -58,7 +86,15 @@ def write_launch(
         name: pa.array(values[rows], pa.string() if name in contract.TEXT_FEATURES else None)
         for name, values in test.columns.items()
     }
-    pq.write_table(pa.table(sample | {"score": score[rows]}), launch / "sample.parquet")
+    _, customer = np.unique(test.customer.astype(str), return_inverse=True)
+    judged = {
+        "score": score[rows],
+        "label": test.label[rows],
+        "weight": test.weight[rows],
+        # A number, not an id: it tells which rows are of one person, not who it is.
+        "customer": customer[rows],
+    }
+    pq.write_table(pa.table(sample | judged), launch / "sample.parquet")
 
 
 def signature_of(model: ScoringModel) -> ModelSignature:

@@ -15,7 +15,7 @@ from feature_repo import naming
 from feature_repo.event import HUMAN_MACHINES, EventType, Op
 from feature_repo.history.log import Snapshot
 from feature_repo.history.sql_functions import epoch_us
-from feature_repo.targets import HUMAN_ONLY, Target
+from feature_repo.targets import HUMAN_ONLY, Spine, Target
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
@@ -58,9 +58,16 @@ class Reading:
         return to_us(self.as_of)
 
     def known(self) -> None:
-        """Make `known`: sends and label events as known at `as_of`; the latter are `is_label`."""
+        """Make `known`: sends and label events as known at `as_of`; the latter are `is_label`.
+
+        Some providers report no send: of a message with a delivery and no send, the first delivery
+        is the send, on the spine `sent`. One that names no message may belong to any send.
+        """
         events = self.snapshot.as_known(self.con, self.as_of, _KNOWN)
-        wanted = {EventType.SENT.value, *(kind.value for kind in self.target.events)}
+        sends = {EventType.SENT.value}
+        if self.target.spine is Spine.SENT:
+            sends.add(EventType.DELIVERED.value)
+        wanted = sends | {kind.value for kind in self.target.events}
         self._table(
             "known",
             events.filter(events.type.isin(sorted(wanted))).select(
@@ -69,9 +76,11 @@ class Reading:
                 "message_id",
                 at_us=epoch_us(events.event_time),
                 is_send=events.type == EventType.SENT.value,
+                is_delivery=events.type.isin(sorted(sends - {EventType.SENT.value})),
                 is_label=_of_kinds(events, self.target.events),
             ),
         )
+        self.con.execute(_STAND_INS_SQL)
 
     def activity(self) -> None:
         """Make `activity`: spans [begins_us, ends_us) in which a customer is known to be active.
@@ -137,6 +146,17 @@ def _of_kinds(events: Table, kinds: Sequence[EventType]) -> BooleanValue:
     by_person = [kind.value for kind in kinds if kind in HUMAN_ONLY]
     return events.type.isin(always) | (events.type.isin(by_person) & human)
 
+
+# Deliveries that neither stand in for a send nor are labels are done with.
+_STAND_INS_SQL: Final = """
+UPDATE known SET is_send = true
+  FROM (SELECT arg_min(event_id, (at_us, event_id)) AS event_id
+        FROM known WHERE is_send OR is_delivery
+        GROUP BY customer_id, message_id
+        HAVING message_id IS NOT NULL AND NOT bool_or(is_send)) AS first
+  WHERE known.event_id = first.event_id;
+DELETE FROM known WHERE is_delivery AND NOT is_send AND NOT is_label;
+"""
 
 _LATENESS_SQL: Final = """
 SELECT quantile_disc(late_us, ?)

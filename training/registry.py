@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,14 +13,17 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.environment_variables import (
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR,
     MLFLOW_HTTP_REQUEST_MAX_RETRIES,
     MLFLOW_HTTP_REQUEST_TIMEOUT,
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT,
 )
 from mlflow.exceptions import MlflowException
 
 from feature_repo.addresses import mlflow_folder, mlflow_uri
 from feature_repo.errors import StoreUnavailable, UnusableInput
 from feature_repo.settings import Settings
+from feature_repo.sole import only_one
 
 EXPERIMENT: Final = "foresend"
 
@@ -37,6 +40,7 @@ PREVIOUS: Final = "champion_previous"
 """The version that was served before, for the way back: MLflow keeps no history of aliases."""
 
 _TIMEOUT_S: Final = 5.0
+_PATIENCE_S: Final = 60.0
 _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 
 
@@ -44,6 +48,7 @@ _ABSENT: Final = "RESOURCE_DOES_NOT_EXIST"
 class Registry:
     """An MLflow that answered, and the aliases of a target's versions."""
 
+    settings: Settings
     client: MlflowClient
     uri: str
     #: None: the MLflow server decides where artifacts lie.
@@ -96,31 +101,30 @@ class Registry:
         """Point an alias at a version."""
         self.client.set_registered_model_alias(target, alias, version)
 
-    def promote(self, target: str, version: str) -> dict[str, str]:
-        """Make a version the champion; returns the aliases that are then set.
-
-        `champion` moves last, so whoever follows it finds the others in place.
+    def version(self, target: str, number: str) -> ModelVersion:
+        """A version of a target.
 
         Raises:
             UnusableInput: the target has no such version.
         """
-        known = [str(found.version) for found in self.versions(target)]
-        if version not in known:
-            message = (
-                f"{target!r} has no version {version!r}; "
-                f"{'it has ' + ', '.join(known) if known else 'nothing was trained yet'}. "
-                f"See `foresend models list`; train one with `foresend train {target}`."
-            )
-            raise UnusableInput(message)
-        before = self.aliases(target)
-        with self.answering():
-            if before.get(CHAMPION) not in {None, version}:
-                self.set_alias(target, PREVIOUS, before[CHAMPION])
-            if before.get(CHALLENGER) == version:
-                self.client.delete_registered_model_alias(target, CHALLENGER)
-            self.set_alias(target, LAUNCH, version)
-            self.set_alias(target, CHAMPION, version)
-        return self.aliases(target)
+        for found in (versions := self.versions(target)):
+            if str(found.version) == number:
+                return found
+        known = ", ".join(str(found.version) for found in versions)
+        message = (
+            f"{target!r} has no version {number!r}; "
+            f"{'it has ' + known if known else 'nothing was trained yet'}. "
+            f"See `foresend models list`; train one with `foresend train {target}`."
+        )
+        raise UnusableInput(message)
+
+    def moving(self) -> AbstractContextManager[None]:
+        """No other process of this installation moves aliases meanwhile.
+
+        Raises:
+            StoreUnavailable: one does, and is not done within a minute.
+        """
+        return only_one(self.settings, "promotion", wait_s=_PATIENCE_S)
 
     @contextmanager
     def answering(self) -> Iterator[None]:
@@ -144,6 +148,10 @@ def open_registry(settings: Settings) -> Registry:
     uri = mlflow_uri(settings)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # A bar per file, on the terminal of whoever runs a command.
+    MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+    # Two lines per run, on the output whose last line is the result.
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     # Its own default is seven tries over minutes.
     MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
     MLFLOW_HTTP_REQUEST_TIMEOUT.set(30)
@@ -161,7 +169,7 @@ def open_registry(settings: Settings) -> Registry:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     except MlflowException as exc:
         raise _unavailable(uri, exc) from exc
-    return Registry(client, uri, location)
+    return Registry(settings, client, uri, location)
 
 
 def _ask(uri: str) -> None:

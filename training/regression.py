@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from serving.calibrator import FloatArray
 from serving.encoder import Encoder
 from serving.logistic import LevelTerm, Logistic, NumberTerm, squash
+from training.weighting import Labels, or_none
 
 STRENGTHS: Final = (0.003, 0.03, 0.3)
 """Inverse penalties that are tried; the folds decide."""
-
-Labels = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +42,76 @@ class _Levels:
 
 
 def fit_logistic(
-    matrix: FloatArray, label: Labels, encoder: Encoder, *, strength: float
+    matrix: FloatArray,
+    label: Labels,
+    encoder: Encoder,
+    *,
+    strength: float,
+    weight: FloatArray | None = None,
+    signs: Mapping[str, int] | None = None,
 ) -> Logistic:
-    """The penalised logistic regression on a matrix of the encoder."""
+    """The penalised logistic regression on a matrix of the encoder.
+
+    `signs` are the directions numbers must have: 1 rising, -1 falling. A number that would go the
+    other way is given the weight 0 and the rest is fitted anew; what its absence says stays.
+    """
     design, numbers, levels = _design(matrix, encoder)
     if design.shape[1] == 0:
-        return Logistic(_log_odds(label), (), ())
+        return Logistic(_log_odds(label, weight), (), ())
+    dropped: set[int] = set()
+    while True:
+        kept = [column for column in range(design.shape[1]) if column not in dropped]
+        intercept, found = _weights(design, kept, label, strength, or_none(weight))
+        wrong = _wrong_ways(numbers, found, signs or {})
+        if not wrong:
+            return _logistic(intercept, found, numbers, levels)
+        dropped |= wrong
+
+
+def forced_to_zero(fitted: Logistic, signs: Mapping[str, int]) -> list[str]:
+    """Features whose direction was declared and that the rows would have turned round."""
+    return [
+        term.feature
+        for term in fitted.numbers
+        if term.feature in signs and term.weight == 0.0 and term.low < term.high
+    ]
+
+
+def _weights(
+    design: FloatArray,
+    kept: Sequence[int],
+    label: Labels,
+    strength: float,
+    weight: FloatArray | None,
+) -> tuple[float, FloatArray]:
+    """Intercept, and the weight of every column; 0 for those that are not kept."""
+    found = np.zeros(design.shape[1], dtype=np.float64)
+    if not kept:
+        return _log_odds(label, weight), found
     # Newton, because it needs few passes and ends in the same digits each time.
     fitted = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=100)
-    fitted.fit(design, label)
-    weight = fitted.coef_[0]
+    used = design if len(kept) == design.shape[1] else design[:, kept]
+    fitted.fit(used, label, sample_weight=weight)
+    found[kept] = fitted.coef_[0]
+    return float(fitted.intercept_[0]), found
+
+
+def _wrong_ways(
+    numbers: Sequence[_Number], found: FloatArray, signs: Mapping[str, int]
+) -> set[int]:
+    """Columns of numbers that go against their declared direction."""
+    return {
+        number.column
+        for number in numbers
+        if found[number.column] * signs.get(number.feature, 0) < 0
+    }
+
+
+def _logistic(
+    intercept: float, weight: FloatArray, numbers: Sequence[_Number], levels: Sequence[_Levels]
+) -> Logistic:
     return Logistic(
-        intercept=float(fitted.intercept_[0]),
+        intercept=intercept,
         numbers=tuple(
             NumberTerm(
                 number.feature,
@@ -129,6 +185,7 @@ _CONSTANT: Final = 1e-9
 """A spread below this is rounding, not variation."""
 
 
-def _log_odds(label: Labels) -> float:
-    rate = (label.sum() + 0.5) / (len(label) + 1.0)
+def _log_odds(label: Labels, weight: FloatArray | None) -> float:
+    counted = np.ones(len(label)) if weight is None else weight
+    rate = (float(np.sum(counted * label)) + 0.5) / (float(counted.sum()) + 1.0)
     return float(np.log(rate / (1 - rate)))

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
 from feast import FeatureStore
 
-from feature_repo import contract
+from feature_repo import contract, transforms
 from feature_repo.errors import NotReady, UnusableInput
 from feature_repo.history import build, duck
 from feature_repo.history.log import EventLog, Snapshot
+from feature_repo.history.sql_functions import epoch_us
 from feature_repo.settings import Settings
+from feature_repo.stores.blocks import BLOCK_ROWS, Block, read_blocks
 from feature_repo.targets import Spine, Target
-from training.dataset import Dataset
+from training.dataset import Columns, Dataset
 from training.exposure import make_weights
 from training.labels import grace_of, make_labels
-from training.reading import Reading, newest_received
+from training.reading import Reading, newest_received, to_us
 from training.spine import SpineCounts, make_spine
+
+AT_ONCE: Final = 65_536
+"""Rows whose send-time features are computed together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,7 @@ def decide(settings: Settings, target: Target, as_of: datetime | None) -> Decide
         snapshot=snapshot,
         label=rows.column("label").to_numpy().astype(np.int8),
         at_us=rows.column("at_us").to_numpy().astype(np.int64),
-        customer=rows.column("customer_id").to_numpy(zero_copy_only=False),
+        customer=_texts(rows.column("customer_id")),
         weight=rows.column("weight").to_numpy().astype(np.float64),
         unseen=unseen,
     )
@@ -110,25 +115,30 @@ def _no_decisions(target: Target, at: datetime) -> str:
     )
 
 
-def with_features(store: FeatureStore, decided: Decided) -> Dataset:
-    """The decisions with the model's features, each as known at its own time."""
-    at = pd.to_datetime(decided.at_us, unit="us", utc=True).as_unit("us")
-    entities = pd.DataFrame(
-        {
-            contract.ENTITY: decided.customer,
-            contract.EVENT_TIMESTAMP: at,
-            contract.REQUEST_COLUMN: decided.at_us / 1e6,
-            "position": np.arange(len(decided.at_us)),
-        }
-    )
-    service = store.get_feature_service(contract.FEATURE_SERVICE)
-    found = store.get_historical_features(entity_df=entities, features=service).to_df()
-    if len(found) != len(entities):
-        message = f"{len(entities)} decisions came back as {len(found)} rows of features"
-        raise ValueError(message)
-    found = found.sort_values("position", ignore_index=True)
+def with_features(
+    store: FeatureStore,
+    decided: Decided,
+    *,
+    block_rows: int = BLOCK_ROWS,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Dataset:
+    """The decisions with the model's features, each as known at its own time.
+
+    What `get_historical_features` gives for the feature service, value by value; but values go
+    from the join into place once, a block of decisions at a time.
+    """
+    rows = len(decided.at_us)
+    held = _empty((*contract.MODEL_FEATURES, *contract.CONTEXT_FEATURES), rows)
+    done = 0
+    for block in read_blocks(
+        store, stored_columns(), decided.customer, decided.at_us, block_rows=block_rows
+    ):
+        _fill(held, block, decided.at_us[block.rows] / 1e6)
+        done += len(block.rows)
+        progress(f"features of {done:,} of {rows:,} decisions")
     return Dataset(
-        columns={name: _column(name, found[name]) for name in contract.MODEL_FEATURES},
+        columns={name: held[name] for name in contract.MODEL_FEATURES},
+        context={name: held[name] for name in contract.CONTEXT_FEATURES},
         label=decided.label,
         at_us=decided.at_us,
         customer=decided.customer,
@@ -136,14 +146,62 @@ def with_features(store: FeatureStore, decided: Decided) -> Dataset:
     )
 
 
-def _column(name: str, values: pd.Series[Any]) -> npt.NDArray[Any]:
-    if name in contract.TEXT_FEATURES:
-        return values.astype(object).where(values.notna(), None).to_numpy(dtype=object)
-    return values.to_numpy(dtype=np.float64, na_value=np.nan)
+def stored_columns() -> dict[str, list[str]]:
+    """What a dataset needs of each stored view."""
+    needed = {
+        *contract.MODEL_FEATURES,
+        *contract.CONTEXT_FEATURES,
+        *transforms.SEND_TIME_INPUTS,
+    }
+    return {
+        view: [name for name in columns if name in needed]
+        for view, columns in contract.ONLINE_COLUMNS.items()
+    }
 
 
-def feature_tables(settings: Settings, snapshot: Snapshot) -> Mapping[str, Any]:
+def _empty(names: Sequence[str], rows: int) -> Columns:
+    """A column per name, its values not set yet."""
+    return {
+        name: np.empty(rows, dtype=object if name in contract.TEXT_FEATURES else np.float64)
+        for name in names
+    }
+
+
+def _fill(held: Columns, block: Block, send_at: npt.NDArray[np.float64]) -> None:
+    """Put a block's values in place: the stored ones, and those read at the send."""
+    inputs: Columns = {}
+    for name, values in block.columns.items():
+        found = _texts(values) if name in contract.TEXT_FEATURES else _numbers(values)
+        if name in held:
+            held[name][block.rows] = found
+        if name in transforms.SEND_TIME_INPUTS:
+            inputs[name] = found
+    # Even parts: the arithmetic holds a dozen copies of what it is given.
+    for part in np.array_split(np.arange(len(send_at)), len(send_at) // AT_ONCE + 1):
+        made = transforms.send_time({name: of[part] for name, of in inputs.items()}, send_at[part])
+        for name in made.keys() & held.keys():
+            held[name][block.rows[part]] = made[name]
+
+
+def _numbers(values: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """As float64, missing as NaN; no copy when none is missing and one chunk holds them."""
+    return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=np.float64)
+
+
+def _texts(values: pa.ChunkedArray) -> npt.NDArray[np.object_]:
+    """As objects, missing as None; equal texts are one object."""
+    coded = values.cast(pa.string()).combine_chunks().dictionary_encode(null_encoding="encode")
+    known = np.array(coded.dictionary.to_pylist(), dtype=object)
+    found: npt.NDArray[np.object_] = known[coded.indices.to_numpy()]
+    return found
+
+
+def feature_tables(
+    settings: Settings, snapshot: Snapshot, as_of: datetime | None = None
+) -> Mapping[str, Any]:
     """What the last feature build left: per view its rows, digest and Delta version.
+
+    Rows of the log received after `as_of` may be missing in them: no decision knows such a row.
 
     Raises:
         NotReady: no build was made, or the log has rows that are in no feature yet.
@@ -155,6 +213,8 @@ def feature_tables(settings: Settings, snapshot: Snapshot) -> Mapping[str, Any]:
         message = f"No features are built in {settings.home}. Run `foresend features build`."
         raise NotReady(message) from exc
     missing = snapshot.last_position - int(state["watermark"])
+    if missing > 0 and as_of is not None:
+        missing = _missing(settings, snapshot, int(state["watermark"]), as_of)
     if missing > 0:
         message = (
             f"{missing} rows of the event log are in no feature yet. "
@@ -162,3 +222,13 @@ def feature_tables(settings: Settings, snapshot: Snapshot) -> Mapping[str, Any]:
         )
         raise NotReady(message)
     return state
+
+
+def _missing(settings: Settings, snapshot: Snapshot, watermark: int, as_of: datetime) -> int:
+    """Rows after a position that were received by a time."""
+    with duck.connect(settings) as con:
+        rows = snapshot.rows(con)
+        late = rows.filter(
+            rows.log_pos > watermark, epoch_us(rows.received_time) <= to_us(as_of)
+        ).count()
+        return int(late.to_pyarrow().as_py())

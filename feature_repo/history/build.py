@@ -15,11 +15,16 @@ from functools import partial
 from typing import Final
 
 import duckdb
+import pyarrow as pa
+from ibis.expr.types import Table
 
-from feature_repo import contract
+from feature_repo import activity, contract
+from feature_repo.deliverability.estimates import digest, impaired, update_estimates
+from feature_repo.deliverability.mail import make_mail
 from feature_repo.errors import NotReady
 from feature_repo.history import scope
 from feature_repo.history.build_plan import Plan, plan_build
+from feature_repo.history.daily_table import DAY_US
 from feature_repo.history.duck import backend, connect
 from feature_repo.history.feature_table import FeatureTable
 from feature_repo.history.log import EventLog, Snapshot
@@ -65,12 +70,14 @@ def build(
     *,
     full: bool = False,
     through: datetime,
+    estimates: pa.Table | None = None,
     progress: Progress = lambda step, share: None,
 ) -> BuildResult:
     """Bring every feature table up to the newest log row and, for windows, up to `through`.
 
     Incremental and full builds end in equal rows. A table is built anew when `full`, when its
-    declaration changed, when the log is another one, or when `through` went back.
+    declaration changed, when the log is another one, or when `through` went back. `estimates` of
+    placement are taken as given, where this log holds too little to estimate from.
 
     Raises:
         NotReady: the log is empty.
@@ -85,8 +92,18 @@ def build(
             )
             raise NotReady(message)
         tables = [FeatureTable(view, settings.feature_path(view)) for view in contract.VIEWS]
-        plans = plan_build(tables, settings, snapshot, through, full=full)
         with connect(settings) as con:
+            progress("estimates", 0.0)
+            last_day = activity.micros_since_epoch(through) // DAY_US
+            if estimates is None:
+                estimates = update_estimates(settings, con, snapshot, last_day)
+            progress("estimates", 1.0)
+
+            def impaired_at(day: int) -> str:
+                return digest(impaired(estimates, day))
+
+            plans = plan_build(tables, settings, snapshot, through, impaired_at, full=full)
+            con.register("impaired", impaired(estimates, last_day))
             touched = _run(con, snapshot, plans, progress)
         result = BuildResult(
             {table.view: _table_result(table) for table in tables},
@@ -107,20 +124,33 @@ def _run(
         return 0
     progress("versions", 0.0)
     rows = snapshot.rows(con)
-    scopes = {plan.table.view: plan.scope(rows) for plan in behind}
     ibis_con = backend(con)
-    everyone = any(plan.since_position is None for plan in behind)
+    scopes = {plan.table.view: plan.scope(rows, ibis_con.table("impaired")) for plan in behind}
     for view, customers in scopes.items():
         ibis_con.create_table(f"scope_{view}", customers, temp=True)
     looked_at = scope.union(*(ibis_con.table(f"scope_{view}") for view in scopes))
     ibis_con.create_table("scope", looked_at, temp=True)
-    customers = None if everyone else ibis_con.table("scope")
-    # By bucket, so that reading one bucket skips the blocks of all others.
-    ibis_con.create_table("versions", versions(rows, customers).order_by("bucket"), temp=True)
+    _make_versions(con, rows, [p for p in behind if p.table.view != contract.CUSTOMER_PLACEMENT])
+    if contract.CUSTOMER_PLACEMENT in scopes:
+        mine = ibis_con.table(f"scope_{contract.CUSTOMER_PLACEMENT}")
+        if mine.count().execute():
+            make_mail(con, rows, mine)
     progress("versions", 1.0)
     for plan in behind:
         update(con, plan, partial(progress, plan.table.view))
     return int(ibis_con.table("scope").count().execute())
+
+
+def _make_versions(con: duckdb.DuckDBPyConnection, rows: Table, plans: list[Plan]) -> None:
+    """The temporary table `versions`, of the customers that any of the plans looks at."""
+    if not plans:
+        return
+    ibis_con = backend(con)
+    customers = None
+    if all(plan.since_position is not None for plan in plans):
+        customers = scope.union(*(ibis_con.table(f"scope_{p.table.view}") for p in plans))
+    # By bucket, so that reading one bucket skips the blocks of all others.
+    ibis_con.create_table("versions", versions(rows, customers).order_by("bucket"), temp=True)
 
 
 def _table_result(table: FeatureTable) -> TableResult:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,7 +19,7 @@ from feature_repo.history.feature_table import Absorbed, FeatureTable, TableStat
 from feature_repo.history.log import Snapshot
 from feature_repo.settings import Settings
 
-TABLES_VERSION: Final = 2
+TABLES_VERSION: Final = 3
 """Raised when the same log gives other rows than before, beside `activity.KERNEL_VERSION`."""
 
 
@@ -47,15 +47,31 @@ class Plan:
         """`through` in microseconds since the Unix epoch."""
         return _micros(self.goal.through)
 
-    def scope(self, rows: Table) -> Table:
+    @property
+    def last_day(self) -> int:
+        """The last midnight, in days since the Unix epoch."""
+        return self.through_us // DAY_US
+
+    def scope(self, rows: Table, impaired: Table) -> Table:
         """The customers to look at again, see `history/scope.py`."""
+        if self.table.view == contract.CUSTOMER_PLACEMENT:
+            return self._unseen(rows, impaired)
         if self.held is None:
             return scope.all_customers(rows)
         changed = scope.changed(rows, self.held.absorbed.position)
         if self.table.view != contract.CUSTOMER_DAILY:
             return changed
         after_day = _micros(self.held.absorbed.through) // DAY_US
-        return scope.union(changed, scope.passing(rows, after_day, self.through_us // DAY_US))
+        return scope.union(changed, scope.passing(rows, after_day, self.last_day))
+
+    def _unseen(self, rows: Table, impaired: Table) -> Table:
+        mail = scope.impaired_mail(rows, impaired)
+        if self.held is None:
+            return scope.all_customers(mail)
+        changed = scope.changed(rows, self.held.absorbed.position)
+        after_day = _micros(self.held.absorbed.through) // DAY_US
+        passing = scope.placement_passing(rows, mail, after_day, self.last_day)
+        return scope.union(changed, passing).semi_join(mail, "customer_id")
 
 
 def plan_build(
@@ -63,16 +79,28 @@ def plan_build(
     settings: Settings,
     snapshot: Snapshot,
     through: datetime,
+    impaired_at: Callable[[int], str],
     *,
     full: bool,
 ) -> list[Plan]:
-    """A plan for each table."""
+    """A plan for each table. `impaired_at` is the digest of what is impaired as of a midnight."""
     goal = Absorbed(
         position=snapshot.last_position,
         through=through.astimezone(UTC).isoformat(),
         declaration=declaration(settings),
     )
-    return [Plan(table, None if full else _usable(table.state(), goal), goal) for table in tables]
+    plans = []
+    for table in tables:
+        mine, held = goal, table.state()
+        if table.view == contract.CUSTOMER_PLACEMENT:
+            mine = replace(goal, impairments=impaired_at(_micros(goal.through) // DAY_US))
+            # What was published is part of the past: when it changed, so did every row.
+            if held and held.absorbed.impairments != impaired_at(
+                _micros(held.absorbed.through) // DAY_US
+            ):
+                held = None
+        plans.append(Plan(table, None if full else _usable(held, mine), mine))
+    return plans
 
 
 def declaration(settings: Settings) -> str:

@@ -63,6 +63,8 @@ class Absorbed:
     through: str
     #: Hash of what the features are declared to be.
     declaration: str
+    #: Of `customer_placement` only: digest of the impairments in force up to `through`.
+    impairments: str = ""
 
 
 @dataclass(frozen=True, slots=True)

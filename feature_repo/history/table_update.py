@@ -17,9 +17,11 @@ from ibis.expr.types import Table
 from feature_repo import contract
 from feature_repo.history.activity_table import activity_rows, additions
 from feature_repo.history.build_plan import Plan
-from feature_repo.history.daily_table import DAY_US, daily_rows, edges
+from feature_repo.history.daily_table import daily_rows, edges
 from feature_repo.history.duck import backend, stream
 from feature_repo.history.feature_table import Content, TableState
+from feature_repo.history.placement_mail import portions
+from feature_repo.history.placement_table import placement_rows
 from feature_repo.history.profile_table import profile_rows, profiles
 from feature_repo.history.schema import LOG
 from feature_repo.history.sql_functions import epoch_us
@@ -56,14 +58,15 @@ def _query(view: str, last_day: int) -> str:
 def update(con: duckdb.DuckDBPyConnection, plan: Plan, progress: Callable[[float], None]) -> None:
     """Write the table's new rows and commit them with the goal.
 
-    Expects temporary tables `versions` and `scope_<view>`. Rows that the table holds at or after
-    a customer's `since` are replaced: buckets that have any are written anew, as are those in too
-    many files. To all others, rows are added.
+    Expects temporary tables `versions` and `scope_<view>`, for `customer_placement` also
+    `impaired`, `sent` and `reaction`. Rows that the table holds at or after a customer's `since`
+    are replaced: buckets that have any are written anew, as are those in too many files. To all
+    others, rows are added.
     """
     table, held = plan.table, plan.held
     concerned = _concerned(con, plan)
     replaced: set[str] = set()
-    if held is not None:
+    if held is not None and concerned:
         replaced = {*_overtaken(con, plan), *table.crowded()}.intersection(concerned)
     gone = table.content(con, table.files(sorted(replaced))) if replaced else Content()
     added: list[AddAction] = []
@@ -88,11 +91,22 @@ def _fresh(
 ) -> Iterator[tuple[str, Iterator[pa.RecordBatch]]]:
     """The view's new rows, bucket by bucket: sorts and windows stay small."""
     view = plan.table.view
-    last_day = plan.through_us // DAY_US if view == contract.CUSTOMER_DAILY else 0
+    if view == contract.CUSTOMER_PLACEMENT:
+        for bucket in buckets:
+            yield bucket, _placement(con, plan, bucket)
+        return
+    last_day = plan.last_day if view == contract.CUSTOMER_DAILY else 0
     for bucket in buckets:
         con.execute(_part_sql(plan, bucket))
         yield bucket, _RECIPES[view].rows(stream(con, _query(view, last_day)))
     con.execute("DROP TABLE IF EXISTS part")
+
+
+def _placement(con: duckdb.DuckDBPyConnection, plan: Plan, bucket: str) -> Iterator[pa.RecordBatch]:
+    """Placement comes from mail, not from versions."""
+    ((first_day,),) = con.sql("SELECT min(day) FROM impaired").fetchall()
+    for mail in portions(con, plan.table.view, bucket):
+        yield from placement_rows(mail, first_day, plan.last_day)
 
 
 def _concerned(con: duckdb.DuckDBPyConnection, plan: Plan) -> list[str]:

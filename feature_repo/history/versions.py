@@ -53,10 +53,18 @@ def bucket_of(customer_id: StringColumn) -> StringColumn:
 
 def versions(rows: Table, customers: Table | None = None) -> Table:
     """The versions of some customers (customer_id) or of all, zero-length ones dropped."""
+    return _measured(lives(rows, _SOURCE, customers))
+
+
+def lives(rows: Table, columns: Sequence[str], customers: Table | None = None) -> Table:
+    """Log columns of the versions, with `known_from` and `known_to`; as `versions`.
+
+    `columns` holds at least event_id, customer_id, received_time, log_pos and op.
+    """
     if customers is not None:
         events = rows.semi_join(customers, "customer_id").select("event_id")
         rows = rows.semi_join(events, "event_id")
-    narrow = rows.select(*_SOURCE)
+    narrow = rows.select(*columns)
     narrow = narrow.mutate(known_from=epoch_us(narrow.received_time))
     several = narrow.group_by("event_id").agg(count=narrow.count())
     several = several.filter(several["count"] > 1).select("event_id")
@@ -69,7 +77,7 @@ def versions(rows: Table, customers: Table | None = None) -> Table:
     alive = alive.filter(alive["op"] == Op.UPSERT.value, alive.known_from < alive.known_to)
     if customers is not None:
         alive = alive.semi_join(customers, "customer_id")
-    return _measured(alive)
+    return alive
 
 
 def _measured(alive: Table) -> Table:

@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI
 
 from feature_repo.api_keys import KeyFile, keys_path
+from feature_repo.deliverability.mailbox_cache import use_known_mailboxes
 from feature_repo.errors import ConfigError
 from feature_repo.ingest.app import IngestPorts, create_app
 from feature_repo.ingest.backpressure import Pressure
@@ -46,6 +47,7 @@ def serve(settings: Settings, *, host: str, port: int, insecure_local: bool) -> 
         raise ConfigError(message)
     configure_logs()
     limits = load_ingest_settings()
+    use_known_mailboxes(settings)
     app = open_app(settings, limits, insecure_local=insecure_local)
     listening = listen(host, port)
     address = listening.getsockname()

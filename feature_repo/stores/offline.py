@@ -73,7 +73,7 @@ class NarrowDuckDBOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Fea
         moment = infer_event_timestamp_from_entity_df(dict(entity_df.dtypes))
         entities = _entities(entity_df, moment)
         tables = [
-            _feature_table(config, view, feature_refs, full_feature_names) for view in feature_views
+            feature_table(config, view, feature_refs, full_feature_names) for view in feature_views
         ]
         _check_names(entities, tables)
         on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
@@ -171,8 +171,8 @@ def _entities(entity_df: pd.DataFrame, moment: str) -> pa.Table:
     return rows.set_column(rows.column_names.index(moment), moment, micros)
 
 
-def _feature_table(
-    config: RepoConfig, view: FeatureView, feature_refs: Sequence[str], full_names: bool
+def feature_table(
+    config: RepoConfig, view: FeatureView, feature_refs: Sequence[str], full_names: bool = False
 ) -> FeatureTable:
     """What the join needs to know of a view: the asked features, in the view's own order."""
     source = view.batch_source

@@ -92,7 +92,7 @@ def serve_rounds(
 def _serving(metrics: WorkerMetrics, port: int, host: str) -> Iterator[tuple[Flag, WorkerHealth]]:
     """Health over HTTP (unless the port is 0) and a flag that signals set."""
     health = WorkerHealth()
-    with _stopped_by_signals(health) as stop:
+    with stopped_by_signals(health) as stop:
         if port == 0:
             yield stop, health
             return
@@ -101,7 +101,8 @@ def _serving(metrics: WorkerMetrics, port: int, host: str) -> Iterator[tuple[Fla
 
 
 @contextmanager
-def _stopped_by_signals(health: WorkerHealth) -> Iterator[Flag]:
+def stopped_by_signals(health: WorkerHealth) -> Iterator[Flag]:
+    """A flag that SIGTERM and SIGINT set; `health` says so at once."""
     stop = Flag()
 
     def ask(*_: object) -> None:

@@ -21,12 +21,15 @@ BENCHMARKS: Final = {
     "bulk_load": "infra.bench.bulk_load",
     "bulk_read_1000": "infra.bench.bulk_read",
     "pit_join": "infra.bench.pit_join",
+    "dataset_rows": "infra.bench.dataset_rows",
     "build_growth": "infra.bench.build_growth",
     "ingest_end_to_end": "infra.bench.ingest_end_to_end",
     "ingest_freshness": "infra.bench.ingest_freshness",
     "ingest_growth": "infra.bench.ingest_growth",
     "machine_events": "infra.bench.machine_events",
     "fold_vs_push_100": "infra.bench.fold_vs_push_100",
+    "ghosts": "infra.bench.ghosts",
+    "purchase_vs_rfm": "infra.bench.purchase_vs_rfm",
 }
 """Name: the module whose `run(workdir)` measures it. Imported when it runs: Feast takes seconds."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -11,42 +12,55 @@ import pyarrow as pa
 from deltalake import write_deltalake
 
 from feature_repo import contract
-from feature_repo.history.feature_table import feature_schema
+from feature_repo.history.feature_table import PARTITION, feature_schema
 from feature_repo.settings import Settings
 
 _COUNTRIES: Final = np.array(["GB", "DE", "Österreich", None], dtype=object)
-_BUCKETS: Final = 4
 _SPAN: Final = timedelta(days=400)
 
 
 def write_feature_tables(
-    settings: Settings, *, customers: int, versions: int, until: datetime, seed: int = 0
+    settings: Settings,
+    *,
+    customers: int,
+    versions: int,
+    until: datetime,
+    seed: int = 0,
+    first: int = 0,
 ) -> None:
-    """Append to each view's table `versions` rows per customer, known up to `until`."""
+    """Append to each view's table `versions` rows per customer, known up to `until`.
+
+    Customers are numbered from `first`.
+    """
     rng = np.random.default_rng(seed)
+    names = [*map(customer_id, range(first, first + customers))]
+    buckets = pa.array([hashlib.md5(name.encode()).hexdigest()[0] for name in names] * versions)
     for view in contract.VIEWS:
-        table = view_rows(rng, view, customers=customers, versions=versions, until=until)
-        buckets = np.arange(table.num_rows) % customers % _BUCKETS
-        table = table.append_column("bucket", pa.array([f"{b:x}" for b in buckets]))
+        table = view_rows(rng, view, names, versions=versions, until=until)
+        table = table.append_column(PARTITION, buckets)
         path = settings.feature_path(view)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_deltalake(str(path), table, mode="append", partition_by=["bucket"])
+        write_deltalake(str(path), table, mode="append", partition_by=[PARTITION])
 
 
 def view_rows(
-    rng: np.random.Generator, view: str, *, customers: int, versions: int, until: datetime
+    rng: np.random.Generator, view: str, names: list[str], *, versions: int, until: datetime
 ) -> pa.Table:
     """Rows of one view: every customer at `versions` times, a fifth of the values missing."""
-    rows = customers * versions
-    ids = [f"customer-{i:07d}" for i in range(customers)] * versions
+    rows = len(names) * versions
     ages = rng.integers(0, int(_SPAN.total_seconds() * 1e6), rows)
     times = int(until.timestamp() * 1e6) - ages
     known = pa.array(times, type=pa.int64()).cast(pa.timestamp("us", tz="UTC"))
     schema = feature_schema(view)
-    columns = [pa.array(ids), known, known]
+    columns = [pa.array(names * versions), known, known]
     for name in schema.names[3:]:
         columns.append(_values(rng, name, rows, until.timestamp()))
     return pa.table(columns, schema=schema)
+
+
+def customer_id(number: int) -> str:
+    """The name of a made-up customer."""
+    return f"customer-{number:07d}"
 
 
 def _values(rng: np.random.Generator, name: str, rows: int, now: float) -> pa.Array:

@@ -53,6 +53,7 @@ def command(
 
     import orjson
 
+    from feature_repo.deliverability.mailbox_cache import use_known_mailboxes
     from feature_repo.history.backfill import backfill
     from feature_repo.ingest.machines.rules import load_rules
     from feature_repo.ingest.settings import load_ingest_settings
@@ -62,9 +63,12 @@ def command(
 
     source = _source(origin, mapping, known_at, since, until)
     rules = load_rules(load_ingest_settings().machines_path)
+    settings = load_settings()
+    # As ingestion does, or events would lose what it knew of their mailboxes.
+    use_known_mailboxes(settings)
     with progress_bar() as progress:
         done = backfill(
-            load_settings(),
+            settings,
             source,
             clock=lambda: datetime.now(UTC),
             dry_run=dry_run,

@@ -17,6 +17,7 @@ def command(
 ) -> None:
     """List the registered versions: aliases, verdict, metrics on their test period."""
     import json
+    from datetime import UTC, datetime
 
     from feature_repo.config import load_config
     from feature_repo.settings import load_settings
@@ -27,10 +28,13 @@ def command(
 
     from infra.models_view import print_versions
     from training.listing import list_versions
+    from training.promoting import note_alias_changes
     from training.registry import open_registry
 
     registry = open_registry(settings)
-    versions = list_versions(registry, registry.targets() if target is None else [target])
+    targets = registry.targets() if target is None else [target]
+    note_alias_changes(registry, lambda: datetime.now(UTC), targets)
+    versions = list_versions(registry, targets)
     print_versions(versions)
     if as_json:
         typer.echo(json.dumps({"versions": versions}))

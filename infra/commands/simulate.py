@@ -49,6 +49,9 @@ _Machines = Annotated[
 _CorrectedDay = Annotated[
     list[int] | None, typer.Option(help="Day that was wrong and put right; repeatable.")
 ]
+_Placement = Annotated[
+    str, typer.Option(help="usual, or perfect: all mail reaches the inbox but in a collapse.")
+]
 _Collapse = Annotated[
     list[str] | None, typer.Option(help="PROVIDER[@DOMAIN]:FIRST_DAY:DAYS[:INBOX_SHARE].")
 ]
@@ -82,6 +85,7 @@ def command(
     duplicates: _Duplicates = 0.005,
     machines: _Machines = True,
     corrected_day: _CorrectedDay = None,
+    placement: _Placement = "usual",
     collapse: _Collapse = None,
     format_change: _FormatChange = None,
     as_json: _Json = False,
@@ -94,7 +98,7 @@ def command(
     now = datetime.now(UTC)
     world = (start, days, end, since, now), (customers, seed, sends_per_week, service or [])
     arrival = late_median, late_share, late_days, duplicates
-    faults = machines, corrected_day or [], collapse or [], format_change or []
+    faults = machines, corrected_day or [], placement, collapse or [], format_change or []
     options = options_from(*world, arrival, faults)
     result = run(options, out, to, form, (rate, connections, batch, limit, truth), secrets)
     print_result(result, as_json=as_json)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="A target of foresend.yaml.", show_default=False)],
+    target: Annotated[
+        str | None, typer.Argument(help="A target of foresend.yaml.", show_default=False)
+    ] = None,
     as_of: Annotated[
         str | None,
         typer.Option(
@@ -16,17 +18,42 @@ def command(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Equal input and seed, equal model.")] = 0,
+    search_minutes: Annotated[
+        float, typer.Option(min=0.0, help="Minutes to search better settings; 0: none.")
+    ] = 0.0,
+    reproduce: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN_ID",
+            help="Make the dataset and metrics of this training again, and register nothing.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as one last line of JSON.")
     ] = False,
 ) -> None:
     """Train a model of TARGET, judge it on the last period and register it in MLflow.
 
-    The first version that passes becomes champion, later ones challenger.
+    The first version that passes its gates becomes champion, later ones challenger; with
+    `promotion: auto` in foresend.yaml champion too. Ends with 1 when the training rows leak.
     """
-    # Here, not above: MLflow and Feast take seconds to load and `foresend --help` needs neither.
-    import json
+    if reproduce is not None:
+        # Here, not above: MLflow and Feast take seconds to load and `--help` needs neither.
+        from feature_repo.settings import load_settings
+        from infra.reproduce_view import run_reproduction
 
+        raise typer.Exit(run_reproduction(load_settings(), reproduce, as_json=as_json))
+    if target is None:
+        message = "give a target, or --reproduce RUN_ID"
+        raise typer.BadParameter(message, param_hint="TARGET")
+    summary = _train(target, as_of, seed, search_minutes)
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(summary))
+
+
+def _train(target: str, as_of: str | None, seed: int, search_minutes: float) -> dict[str, Any]:
     from feature_repo.config import load_config
     from feature_repo.settings import load_settings
     from infra.moment import parse_moment
@@ -39,7 +66,13 @@ def command(
     from training.run import train
 
     with progress_line() as progress:
-        summary = train(settings, declared, as_of=at, seed=seed, progress=progress)
+        summary = train(
+            settings,
+            declared,
+            as_of=at,
+            seed=seed,
+            search_minutes=search_minutes,
+            progress=progress,
+        )
     print_summary(summary)
-    if as_json:
-        typer.echo(json.dumps(summary))
+    return summary

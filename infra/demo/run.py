@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,6 +99,8 @@ def _train(demo: Demo) -> None:
     version = str(trained["version"])
     with demo.step(f"foresend models promote {TARGET} {version}"):
         foresend("models", "promote", TARGET, version)
+    with demo.step(f'foresend tiers approve {TARGET} --by "the demo"'):
+        foresend("tiers", "approve", TARGET, "--by", "the demo")
     demo.facts["model_version"] = version
 
 
@@ -121,6 +124,7 @@ def _score(demo: Demo, stack: Stack, send_at: datetime, headers: dict[str, str])
         "score_batch100_p50_ms": round(scored.batch_p50_ms, 3),
         "score_customers_per_s": round(scored.customers_per_s),
         "degraded": sum(answer["degraded"] is not None for answer in scored.answers),
+        "tiers": dict(Counter(str(answer["tier"]) for answer in scored.answers)),
         "top_customers": sorted(scored.answers, key=lambda a: -a["score"])[:5],
     }
     return scored

@@ -32,6 +32,10 @@ CUSTOMERS: Final = 1_500
 DAYS: Final = 200
 LIVE_HOURS: Final = 24
 ABSORB_TIMEOUT_S: Final = 120.0
+COLLAPSED: Final = "microsoft"
+COLLAPSE_DAYS: Final = 14
+"""In the programme's last days this provider files its mail under spam."""
+
 _SHOWN: Final = 200
 _SECRETS: Final = {
     "mailgun": "FORESEND_INGEST_MAILGUN_SIGNING_KEY",
@@ -70,6 +74,7 @@ def run_simulated(
     programme = (
         *("--customers", str(CUSTOMERS), "--days", str(DAYS + 1), "--start", first_day),
         *("--service", "mailgun", "--service", "mautic"),
+        *("--collapse", f"{COLLAPSED}:{DAYS - COLLAPSE_DAYS}:{COLLAPSE_DAYS + 1}"),
     )
     facts = _learn(settings, programme, until, step)
     facts["version"] = facts.pop("training")["version"]
@@ -77,11 +82,15 @@ def run_simulated(
         wait_for_model(client, TARGET, str(facts["version"]))
         # One moment for both, so that only what was streamed can change a score.
         send_at = (now + timedelta(minutes=10)).isoformat()
-        before = _scores(client, _customers(settings), send_at)
+        before = _answers(client, _customers(settings), send_at)
         facts |= _stream(settings, stack, programme, until, now, step)
-        after = _scores(client, list(before), send_at)
+        after = _answers(client, list(before), send_at)
     facts["scored"] = len(after)
-    facts["scores_changed"] = sum(after[customer] != score for customer, score in before.items())
+    facts["scores_changed"] = sum(
+        after[customer]["score"] != answer["score"] for customer, answer in before.items()
+    )
+    placements = [answer["placement"] for answer in after.values()]
+    facts["repair"] = sum(p is not None and p["action"] == "repair" for p in placements)
     return facts
 
 
@@ -94,12 +103,16 @@ def _learn(
         foresend("simulate", *words, "--form", "canonical")
     with step("foresend import simulated/events.parquet"):
         events = foresend("import", str(folder / "events.parquet"))["events"]
+    with step("foresend deliverability import simulated/seed_list.csv"):
+        seeds = str(folder / "seed_list.csv")
+        foresend("deliverability", "import", seeds, "--form", "seed_list", "--known-at", "day+1d")
     with step("foresend features build, foresend features load"):
         foresend("features", "build")
         foresend("features", "load")
     with step(f"foresend train {TARGET}"):
         trained = foresend("train", TARGET)
         foresend("models", "promote", TARGET, str(trained["version"]))
+        foresend("tiers", "approve", TARGET, "--by", "the demo")
     shown = ("auc", "baseline_auc", "calibration_slope", "chosen", "rows", "positives")
     return {"events": events, "training": trained, **{name: trained[name] for name in shown}}
 
@@ -154,7 +167,7 @@ def _customers(settings: Settings) -> list[str]:
     return ids
 
 
-def _scores(client: httpx.Client, customers: list[str], send_at: str) -> dict[str, float]:
+def _answers(client: httpx.Client, customers: list[str], send_at: str) -> dict[str, dict[str, Any]]:
     body = {
         "send_at": send_at,
         "target": TARGET,
@@ -162,4 +175,4 @@ def _scores(client: httpx.Client, customers: list[str], send_at: str) -> dict[st
     }
     answer = client.post("/v1/score", json=body)
     answer.raise_for_status()
-    return {row["customer_id"]: row["score"] for row in answer.json()["scores"]}
+    return {row["customer_id"]: row for row in answer.json()["scores"]}

@@ -55,7 +55,16 @@ def _show_simulated(console: Console, facts: dict[str, Any]) -> None:
         f"{facts['scores_changed']} of {facts['scored']} customers score differently for the "
         "same send because of them",
     )
+    table.add_row(
+        "Mail in spam",
+        f"one provider collapsed two weeks ago: {facts['repair']} of {facts['scored']} answers say "
+        "repair instead of calling the customer disinterested",
+    )
     console.print(Panel(table, title="SIMULATED e-mail programme, not real customers"))
+
+
+def _by_size(tiers: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(tiers.items(), key=lambda item: item[1])
 
 
 def _drift(facts: dict[str, Any]) -> str:
@@ -89,6 +98,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"p50 {facts['score_p50_ms']:.1f} ms, p99 {facts['score_p99_ms']:.1f} ms; "
             f"in hundreds: {facts['score_customers_per_s']:,} customers/s",
         ),
+        ("Tiers", ", ".join(f"{name} {count:,}" for name, count in _by_size(facts["tiers"]))),
         (
             "Online = offline",
             f"{facts['online_offline_compared']:,} values compared, "

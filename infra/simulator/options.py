@@ -22,6 +22,9 @@ MAIL_SERVICES: Final = (
 )  # fmt: skip
 """Services that can send the programme's mail, by the names of their ingest endpoints."""
 
+PLACEMENTS: Final = ("usual", "perfect")
+"""Inbox rates away from collapses: wandering around the usual ones, or all mail in the inbox."""
+
 MOST_CUSTOMERS: Final = 1_000_000
 MOST_DAYS: Final = 3650
 
@@ -78,6 +81,8 @@ class Options:
     swept: bool = True
     #: Days whose purchases and opens were wrong, and were put right three days later.
     corrected_days: tuple[int, ...] = ()
+    #: One of PLACEMENTS.
+    placement: str = "usual"
     collapses: tuple[Collapse, ...] = ()
     format_changes: tuple[FormatChange, ...] = ()
     #: Only what arrives in (since, until]; None: no bound.
@@ -106,6 +111,7 @@ def checked(options: Options) -> Options:
     _within("--late-share", options.late_share, 0.0, 1.0)
     _within("--late-days", options.late_days, 1.0, 30.0)
     _within("--duplicates", options.duplicates, 0.0, 1.0)
+    _one_of("--placement", options.placement, PLACEMENTS)
     for service in options.services:
         _one_of("--service", service, MAIL_SERVICES)
     for day in options.corrected_days:

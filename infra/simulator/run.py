@@ -38,7 +38,7 @@ def options_from(
     time_: tuple[str | None, int, str | None, str | None, datetime],
     size: tuple[int, int, float, Sequence[str]],
     arrival: tuple[float, float, float, float],
-    faults: tuple[bool, Sequence[int], Sequence[str], Sequence[str]],
+    faults: tuple[bool, Sequence[int], str, Sequence[str], Sequence[str]],
 ) -> Options:
     """Options from the words of the command, in its order.
 
@@ -49,7 +49,7 @@ def options_from(
     first, count, until = span(start, days, end, now)
     customers, seed, sends_per_week, services = size
     late_median, late_share, late_days, duplicates = arrival
-    machines, corrected_days, collapses, format_changes = faults
+    machines, corrected_days, placement, collapses, format_changes = faults
     return Options(
         customers=customers,
         days=count,
@@ -65,6 +65,7 @@ def options_from(
         duplicates=duplicates,
         machines=machines,
         corrected_days=tuple(corrected_days),
+        placement=placement,
         collapses=tuple(collapse_from(text) for text in collapses),
         format_changes=tuple(format_change_from(text) for text in format_changes),
     )

@@ -21,6 +21,10 @@ STOP_TIMEOUT_S: Final = 20.0
 WORKERS: Final = {"archive": 9101, "online": 9102, "recompute": 9103}
 """Roles of the event stream, and the ports their metrics prefer."""
 
+SCHEDULER_PORT: Final = 9104
+SCHEDULER_STOP_S: Final = 40.0
+"""The scheduler gives the job that runs time to stop, and then stops itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -111,6 +115,19 @@ def worker_service(role: str, port: int) -> Service:
     return Service(name=role, argv=argv, url=url, ready_url=f"{url}/healthz")
 
 
+def scheduler_service(port: int) -> Service:
+    """Runs the jobs of foresend.yaml on time; its port serves health and metrics."""
+    url = f"http://{LOOPBACK}:{port}"
+    argv = (sys.executable, "-m", "infra.cli", "scheduler", "--metrics-port", str(port))
+    return Service(
+        name="scheduler",
+        argv=argv,
+        url=url,
+        ready_url=f"{url}/healthz",
+        stop_timeout_s=SCHEDULER_STOP_S,
+    )
+
+
 def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]:
     """The services this installation needs, in starting order, on free ports.
 
@@ -132,6 +149,7 @@ def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]
         shared["FORESEND_MLFLOW_URI"] = services[-1].url
     # Before what feeds them, so that they stop after it with nothing left to do.
     services += [worker_service(role, port(number)) for role, number in WORKERS.items()]
+    services.append(scheduler_service(port(SCHEDULER_PORT)))
     services.append(ingest_service(port(8081), insecure_local=insecure_local))
     services.append(api_service(port(8080), insecure_local=insecure_local))
     return [with_env(service, shared) for service in services]

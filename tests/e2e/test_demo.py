@@ -94,6 +94,18 @@ def test_every_customer_is_scored_over_http_by_the_promoted_version(facts: dict[
     assert 0 < facts["score_p50_ms"] <= facts["score_p99_ms"]
 
 
+def test_every_answer_has_a_tier_of_the_approved_policy(facts: dict[str, Any]) -> None:
+    assert sum(facts["tiers"].values()) == facts["scored"]
+    assert "None" not in facts["tiers"]
+    assert len(facts["tiers"]) >= 2
+
+
+def test_customers_whose_mail_goes_to_spam_are_marked_for_repair(facts: dict[str, Any]) -> None:
+    simulated = facts["simulated"]
+
+    assert 0.1 < simulated["repair"] / simulated["scored"] < 0.4
+
+
 def test_the_drift_report_is_a_page(facts: dict[str, Any]) -> None:
     page = Path(facts["drift_report"])
 

@@ -60,5 +60,7 @@ def test_the_stored_tables_hold_what_the_reference_counts(history: list[Row]) ->
             contract.ACTIVITY: reference.activity(kept),
             contract.CUSTOMER_DAILY: reference.daily(kept, THROUGH),
             contract.CUSTOMER_PROFILE: reference.profile(kept),
+            # Nothing of these says where it was sent from.
+            contract.CUSTOMER_PLACEMENT: [],
         }
         assert {view: installation.changes(view) for view in contract.VIEWS} == expected

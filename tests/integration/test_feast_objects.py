@@ -11,7 +11,7 @@ import pytest
 from feast import FeatureStore
 from feast.repo_operations import get_repo_files
 
-from feature_repo import contract, store, transforms
+from feature_repo import contract, naming, store, transforms
 from feature_repo.settings import Settings
 
 pytestmark = pytest.mark.integration
@@ -31,18 +31,21 @@ def test_feast_reads_only_the_repo_module() -> None:
     assert get_repo_files(store.REPO) == [store.REPO / "repo.py"]
 
 
-def test_the_service_serves_the_model_features_and_no_other(feast_store: FeatureStore) -> None:
+def test_the_service_serves_the_model_features_then_the_context_and_no_other(feast_store: FeatureStore) -> None:
     service = feast_store.get_feature_service(contract.FEATURE_SERVICE)
 
     projections = service.feature_view_projections
     served = [f.name for projection in projections for f in projection.features]
 
-    assert tuple(served) == contract.MODEL_FEATURES
+    assert tuple(served) == (*contract.MODEL_FEATURES, *contract.CONTEXT_FEATURES)
 
 
 def test_the_views_hold_the_contract_columns(feast_store: FeatureStore) -> None:
     views = {view.name: view for view in feast_store.list_feature_views()}
+    placement = views.pop(contract.PLACEMENT)
 
+    assert tuple(f.name for f in placement.features) == naming.PLACEMENT
+    assert {c.name for c in placement.entity_columns} == {*contract.PLACEMENT_KEYS}
     assert {n: tuple(f.name for f in v.features) for n, v in views.items()} == contract.VIEWS
     texts = {f.name for v in views.values() for f in v.features if str(f.dtype) == "String"}
     assert texts == set(contract.TEXT_FEATURES)
@@ -58,6 +61,8 @@ def test_the_online_columns_are_what_the_service_needs(feast_store: FeatureStore
     for projection in on_demand.source_feature_view_projections.values():
         needed[projection.name].update(f.name for f in projection.features)
 
+    # Models of before saw windows that no model sees any more, and must go on answering.
+    needed[contract.CUSTOMER_DAILY].update(naming.CUSTOMER_DAILY)
     assert {view: set(names) for view, names in contract.ONLINE_COLUMNS.items()} == needed
     assert set(on_demand.get_request_data_schema()) == {contract.REQUEST_COLUMN}
     assert tuple(f.name for f in on_demand.features) == transforms.SEND_TIME

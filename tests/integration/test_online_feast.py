@@ -180,7 +180,8 @@ def test_online_equals_offline_for_every_customer(built: Settings, client: redis
 
     assert agreement.mismatches == 0, agreement.examples
     assert agreement.customers > CUSTOMERS * 0.9
-    assert agreement.compared == agreement.customers * len(contract.MODEL_FEATURES)
+    served = (*contract.MODEL_FEATURES, *contract.CONTEXT_FEATURES)
+    assert agreement.compared == agreement.customers * len(served)
 
 
 def test_a_value_that_differs_is_found_and_named(built: Settings, client: redis.Redis) -> None:
@@ -188,10 +189,10 @@ def test_a_value_that_differs_is_found_and_named(built: Settings, client: redis.
     layout = all_columns(built.project)
     (key,) = layout.keys(["customer-0000007"])
     wrong = b"\x29" + struct.pack("<d", 12345.5)
-    client.hset(key, feature_field(contract.CUSTOMER_DAILY, "opens_7d"), wrong)
+    client.hset(key, feature_field(contract.CUSTOMER_DAILY, "sends_7d"), wrong)
 
     agreement = verify(built, UNTIL)
 
-    assert [(m.feature, m.online) for m in agreement.examples] == [("opens_7d", 12345.5)]
+    assert [(m.feature, m.online) for m in agreement.examples] == [("sends_7d", 12345.5)]
     assert agreement.mismatches == 1
     assert "customer-0000007" not in repr(agreement)

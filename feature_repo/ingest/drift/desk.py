@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from feature_repo.deliverability.mailbox_cache import use_known_mailboxes
 from feature_repo.errors import ConfigError
 from feature_repo.ingest.drift.acceptance import Trial, trial_catalog, try_out
 from feature_repo.ingest.drift.quarantine import Quarantine
@@ -80,6 +81,7 @@ def open_desk(settings: Settings, ingest: IngestSettings) -> Iterator[Desk]:
     Raises:
         ConfigError: one of the installation's mappings cannot be used.
     """
+    use_known_mailboxes(settings)
     quarantine = Quarantine(settings)
     catalog = Catalog.load(settings.mappings_path)
     try:

@@ -1,11 +1,13 @@
 """Which company runs a mailbox, by the domain of its address or by a provider's name for it.
 
-A company's own domain says nothing without asking DNS, which an event must not wait for: None.
+A company's own domain says nothing without asking DNS, which an event must not wait for: None,
+unless somebody asked before (`deliverability/mailbox_cache.py`) and this process was told.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -39,6 +41,8 @@ _DOMAINS: Final = {
 _FAMILIES: Final = {
     domain: family for family, domains in _DOMAINS.items() for domain in domains.split()
 }
+FAMILIES: Final = tuple(_DOMAINS)
+"""The words for the companies."""
 _NATIONAL: Final = re.compile(r"(?:.*\.)?(yahoo|ymail|hotmail|live|outlook|aol)\.[a-z.]{2,6}")
 _NATIONAL_FAMILIES: Final = {
     "yahoo": "yahoo",
@@ -65,6 +69,15 @@ _NAMES: Final = {
     "web.de": "united_internet",
 }
 
+_LEARNED: Final[dict[str, str]] = {}
+
+
+def learn(families: Mapping[str, str]) -> None:
+    """Tell this process who runs the mailboxes of further domains, in place of what it was told."""
+    _LEARNED.clear()
+    _LEARNED.update(families)
+    _family_of_domain.cache_clear()
+
 
 def family_of_address(address: str) -> str | None:
     """Who runs the mailbox of this address, None when the domain does not tell.
@@ -75,13 +88,22 @@ def family_of_address(address: str) -> str | None:
     return _family_of_domain(address.rpartition("@")[2].strip("> ").lower())
 
 
-@lru_cache(maxsize=16_384)
-def _family_of_domain(domain: str) -> str | None:
+def family_by_name(domain: str) -> str | None:
+    """Who runs the mailboxes of a domain, None when its name does not tell.
+
+    >>> family_by_name("yahoo.co.uk"), family_by_name("shop.example")
+    ('yahoo', None)
+    """
     known = _FAMILIES.get(domain)
     if known is not None:
         return known
     national = _NATIONAL.fullmatch(domain)
     return None if national is None else _NATIONAL_FAMILIES[national[1]]
+
+
+@lru_cache(maxsize=16_384)
+def _family_of_domain(domain: str) -> str | None:
+    return family_by_name(domain) or _LEARNED.get(domain)
 
 
 def family_of_name(name: str) -> str:

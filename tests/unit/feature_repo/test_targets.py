@@ -30,6 +30,7 @@ def test_a_declaration_becomes_a_target_with_the_defaults_of_its_spine() -> None
         {},
         {"event": ["purchased", "opened"], "absent": True},
         {"grace_days": 2.5, "active_within_days": 90, "warm_up_days": 0, "spine": "weekly"},
+        {"monotone": {"hours_since_last_purchase": -1, "purchases_total": 1}},
     ],
 )
 def test_the_full_declaration_reads_back_as_the_same_target(changes: dict[str, Any]) -> None:
@@ -62,6 +63,11 @@ def test_the_full_declaration_reads_back_as_the_same_target(changes: dict[str, A
         ({"active_within_days": 0}, ["active_within_days", "0"]),
         ({"active_within_days": None, "spine": "weekly"}, ["active_within_days", "null"]),
         ({"warm_up_days": -1}, ["warm_up_days", "-1"]),
+        ({"monotone": ["opens_total"]}, ["monotone", "['opens_total']", "their direction"]),
+        ({"monotone": {"opens_totl": 1}}, ["'opens_totl'", "did you mean 'opens_total'"]),
+        ({"monotone": {"country": 1}}, ["'country'", "no numeric feature"]),
+        ({"monotone": {"opens_total": 0}}, ["monotone.opens_total", "0", "-1"]),
+        ({"monotone": {"opens_total": True}}, ["monotone.opens_total", "True"]),
         ({"horizon": 7}, ["horizon is not a field", "did you mean 'horizon_days'"]),
     ],
 )

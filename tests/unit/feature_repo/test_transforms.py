@@ -10,7 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from feature_repo import naming
-from feature_repo.transforms import SEND_TIME, SEND_TIME_INPUTS, send_time
+from feature_repo.transforms import (
+    LEAST_SEEN_SHARE,
+    PLACEMENT_INPUTS,
+    SEND_TIME,
+    SEND_TIME_INPUTS,
+    send_time,
+)
 
 DAY_S = 86_400.0
 AT = 20_000 * DAY_S  # 2024-10-04, a Friday, at midnight UTC
@@ -152,3 +158,81 @@ def test_each_row_is_computed_alone_and_never_fails(seed: int, rows: int, at: fl
         alone = send_time({name: values[i : i + 1] for name, values in columns.items()}, [at])
         for name in SEND_TIME:
             np.testing.assert_allclose(alone[name][0], together[name][i], rtol=1e-12)
+
+
+def seen_until(days_ago: float, **more: float) -> dict[str, float]:
+    """Someone who opened, clicked and bought so long ago, and not since."""
+    at = AT - days_ago * DAY_S
+    names = ("last_open_at", "last_click_at", "last_purchase_at", "last_send_at")
+    states = {naming.log2_state(m, 7): at / DAY_S / 7 for m in ("opens", "clicks", "purchases")}
+    return {**dict.fromkeys(names, at), **states, naming.SEEN_THROUGH_AT: at, **more}
+
+
+def test_opens_and_clicks_are_read_where_the_exposure_clock_stands() -> None:
+    features = read(**seen_until(17.0, unseen_days=14.0))
+
+    assert features["hours_since_last_open"] == pytest.approx(72.0)
+    assert features["hours_since_last_click"] == pytest.approx(72.0)
+    assert features["opens_d7"] == pytest.approx(2 ** (-3 / 7))
+    # What does not depend on mail keeps the calendar.
+    assert features["hours_since_last_purchase"] == pytest.approx(17 * 24.0)
+    assert features["hours_since_last_send"] == pytest.approx(17 * 24.0)
+    assert features["purchases_d7"] == pytest.approx(2 ** (-17 / 7))
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        # The stream knows of a click after the midnight of the unseen days.
+        {"last_click_at": AT - DAY_S},
+        {"last_open_at": AT - 16 * DAY_S},
+        # Whoever was never seen has nothing to read late.
+        {"last_open_at": AT - 16 * DAY_S, naming.SEEN_THROUGH_AT: math.nan},
+    ],
+)
+def test_a_newer_open_or_click_lets_the_clock_run_again(newer: dict[str, float]) -> None:
+    held = seen_until(17.0) | newer
+
+    assert read(**held, unseen_days=14.0) == pytest.approx(read(**held), nan_ok=True)
+
+
+def test_rates_are_per_send_that_was_seen() -> None:
+    held = {
+        "sends_log2_d28": log2_sum([19_990.0] * 4, 28),
+        "opens_log2_d28": log2_sum([19_990.0], 28),
+        "clicks_log2_d28": log2_sum([19_990.0], 28),
+    }
+    half = {"unseen_sends_log2_d28": log2_sum([19_990.0] * 2, 28)}
+    every = {"unseen_sends_log2_d28": log2_sum([19_990.0] * 4, 28)}
+
+    assert read(**held, **half)["opens_per_sends_d28"] == pytest.approx(0.5)
+    assert read(**held, **half)["clicks_per_opens_d28"] == pytest.approx(1.0)
+    assert read(**held, **every)["opens_per_sends_d28"] == pytest.approx(0.25 / LEAST_SEEN_SHARE)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.booleans())
+def test_with_all_mail_seen_every_feature_is_the_same_bit_for_bit(
+    seed: int, rows: int, is_known: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    days = 20_000 - 400 * rng.random((len(SEND_TIME_INPUTS), rows))
+    held = np.where(rng.random(days.shape) < 0.2, np.nan, days * DAY_S)
+    columns = dict(zip(SEND_TIME_INPUTS, held, strict=True))
+    columns |= {n: columns[n] / DAY_S / 28 for n in SEND_TIME_INPUTS if "_log2_d" in n}
+    nowhere = {name: np.full(rows, np.nan) for name in PLACEMENT_INPUTS}
+    # A row of someone whose mail was unseen once, and is seen again.
+    recovered = {**nowhere, naming.UNSEEN_DAYS: np.zeros(rows)} if is_known else nowhere
+    recovered[naming.SEEN_THROUGH_AT] = columns["last_open_at"]
+
+    plain = send_time({**columns, **nowhere}, np.full(rows, AT))
+    again = send_time({**columns, **recovered}, np.full(rows, AT))
+
+    assert {n: v.tobytes() for n, v in plain.items()} == {n: v.tobytes() for n, v in again.items()}
+    # Read without the exposure clock: times from the calendar, shares of all sends.
+    for singular, plural in (("open", "opens"), ("click", "clicks")):
+        hours = np.maximum(AT - columns[f"last_{singular}_at"], 0.0) / 3_600
+        np.testing.assert_array_equal(plain[f"hours_since_last_{singular}"], hours)
+        part, whole = columns[f"{plural}_log2_d28"], columns["sends_log2_d28"]
+        share = np.exp2(np.where(np.isnan(part), -np.inf, part) - whole)
+        np.testing.assert_array_equal(plain[f"{plural}_per_sends_d28"], share)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -12,7 +14,12 @@ from prometheus_client import CollectorRegistry
 
 from feature_repo.ingest.drift.metrics import DriftMetrics
 from feature_repo.ingest.metrics import Metrics
+from feature_repo.settings import Settings
 from feature_repo.stream.metrics import WorkerMetrics
+from infra.scheduler.jobs import Schedule
+from infra.scheduler.ledger import Ledger
+from infra.scheduler.metrics import SchedulerMetrics
+from serving.metrics import Metrics as ServingMetrics
 
 ROOT = Path(__file__).parents[3]
 GROUPS = yaml.safe_load((ROOT / "infra" / "prometheus" / "alerts.yaml").read_text())["groups"]
@@ -26,7 +33,15 @@ def series() -> set[str]:
     names: set[str] = set()
     mapper = Metrics()
     DriftMetrics(mapper.registry)
-    registries: list[CollectorRegistry] = [mapper.registry, WorkerMetrics("archive").registry]
+    with TemporaryDirectory() as home:
+        ledger = Ledger(Settings(home=Path(home)))
+        scheduler = SchedulerMetrics(Schedule("UTC", {}), ledger, lambda: datetime.now(UTC))
+    registries: list[CollectorRegistry] = [
+        mapper.registry,
+        WorkerMetrics("archive").registry,
+        scheduler.registry,
+        ServingMetrics().registry,
+    ]
     for registry in registries:
         for family in registry.collect():
             endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}

@@ -10,14 +10,18 @@ from typing import Any
 import lightgbm
 import numpy as np
 import pytest
+import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.calibrator import Isotonic, Platt, calibrator_from_json, sigmoid
 from serving.encoder import Encoder
+from serving.estimators import Blend, Estimator
 from serving.logistic import LevelTerm, Logistic, NumberTerm
 from serving.model import EXAMPLES, MANIFEST, SPEC, ModelUnusable, ScoringModel
 from serving.pyfunc import _load_pyfunc
+from serving.trees import LightGbm
+from serving.xgb import XgBoost, feature_types
 
 ENCODER = Encoder(("spend", "country", "age"), {"country": ("DE", "FR")})
 
@@ -43,27 +47,57 @@ def a_booster() -> lightgbm.Booster:
     return lightgbm.train(quiet, data, num_boost_round=10)
 
 
-def a_model(kind: str) -> ScoringModel:
-    logistic = Logistic(
-        intercept=-0.5,
-        numbers=(
-            NumberTerm("spend", 0.0, 500.0, 3.0, 1.5, 0.4, -0.2),
-            NumberTerm("age", 0.0, 90.0, 3.0, 1.0, -0.1, 0.0),
-        ),
-        levels=(LevelTerm("country", (0.3, -0.3), 0.0),),
+def an_xgb_booster() -> xgboost.Booster:
+    columns = some_columns(400)
+    label = (columns["age"] + np.nan_to_num(columns["spend"]) > 100).astype(int)
+    label = np.where(columns["country"] == "DE", 1 - label, label)
+    data = xgboost.DMatrix(
+        ENCODER.matrix(columns),
+        label,
+        feature_names=list(ENCODER.features),
+        feature_types=feature_types(ENCODER.features, ENCODER.categories),
+        enable_categorical=True,
+        nthread=1,
     )
+    quiet = {"objective": "binary:logistic", "verbosity": 0, "max_depth": 3, "nthread": 1}
+    return xgboost.train(quiet, data, num_boost_round=10)
+
+
+LOGISTIC = Logistic(
+    intercept=-0.5,
+    numbers=(
+        NumberTerm("spend", 0.0, 500.0, 3.0, 1.5, 0.4, -0.2),
+        NumberTerm("age", 0.0, 90.0, 3.0, 1.0, -0.1, 0.0),
+    ),
+    levels=(LevelTerm("country", (0.3, -0.3), 0.0),),
+)
+
+
+def an_estimator(kind: str) -> Estimator:
+    if kind == "logistic":
+        return LOGISTIC
+    if kind == "lightgbm":
+        return LightGbm(a_booster())
+    if kind == "xgboost":
+        return XgBoost(an_xgb_booster())
+    members = (LOGISTIC, LightGbm(a_booster()), XgBoost(an_xgb_booster()))
+    return Blend(members, (0.5, 0.25, 0.25))
+
+
+def a_model(kind: str) -> ScoringModel:
+    is_plain = kind in {"logistic", "blend"}
     return ScoringModel(
         target="click_7d",
         feature_service="send_score_v1",
         encoder=ENCODER,
-        estimator=logistic if kind == "logistic" else a_booster(),
-        calibrator=Platt(0.9, 0.1) if kind == "logistic" else Isotonic((-2.0, 2.0), (0.1, 0.8)),
+        estimator=an_estimator(kind),
+        calibrator=Platt(0.9, 0.1) if is_plain else Isotonic((-2.0, 2.0), (0.1, 0.8)),
         trained_through="2024-01-01T00:00:00+00:00",
         base_rate=0.1,
     ).with_examples(some_columns(20))
 
 
-KINDS = pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+KINDS = pytest.mark.parametrize("kind", ["logistic", "lightgbm", "xgboost", "blend"])
 
 
 @KINDS
@@ -79,6 +113,21 @@ def test_a_saved_model_loads_as_the_same_scores_to_the_last_bit(kind: str, tmp_p
         ("spend", "country", "age"),
         ("country",),
     )
+
+
+@KINDS
+def test_contributions_sum_to_the_log_odds(kind: str, tmp_path: Path) -> None:
+    a_model(kind).save(tmp_path)
+    model, columns = ScoringModel.load(tmp_path), some_columns()
+
+    found = model.contributions(columns)
+
+    assert found.shape == (40, 4)
+    # XGBoost adds in 32 bits.
+    np.testing.assert_allclose(found.sum(axis=1), model.raw(columns), atol=1e-5)
+    assert (np.ptp(found[:, :3], axis=0) > 0.0).sum() >= 2
+    assert np.ptp(found[:, 3]) == 0.0
+    assert model.contributions({k: v[:0] for k, v in columns.items()}).shape == (0, 4)
 
 
 @KINDS
@@ -165,6 +214,32 @@ def test_a_folder_that_is_not_what_was_written_is_refused(
         ScoringModel.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"features": ["age", "country", "spend"]}, "trees read other features"),
+        ({"categories": {}}, "trees read other features"),
+        ({"estimator": "forest"}, "'forest' is not one of"),
+    ],
+)
+def test_a_folder_of_xgboost_that_is_not_what_was_written_is_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    a_model("xgboost").save(tmp_path)
+    rewrite(tmp_path, SPEC, change)
+
+    with pytest.raises(ModelUnusable, match=said):
+        ScoringModel.load(tmp_path)
+
+
+def test_text_that_is_no_booster_of_xgboost_is_refused(tmp_path: Path) -> None:
+    a_model("xgboost").save(tmp_path)
+    rewrite(tmp_path, "xgboost.json", {"learner": {}})
+
+    with pytest.raises(ModelUnusable, match="cannot be used"):
+        ScoringModel.load(tmp_path)
+
+
 def test_a_logistic_that_weighs_an_unlisted_feature_is_refused(tmp_path: Path) -> None:
     a_model("logistic").save(tmp_path)
     rewrite(tmp_path, SPEC, {"features": ["spend", "country", "height"]})
@@ -205,10 +280,16 @@ def test_mlflow_s_loader_takes_a_frame_and_treats_a_dropped_column_as_missing(
     assert loaded.predict(frame.drop(columns="age")).tolist() == expected
 
 
-def test_loading_does_not_import_mlflow() -> None:
-    code = "import sys, serving.model, serving.pyfunc; print('mlflow' in sys.modules)"
+def test_only_a_model_of_xgboost_imports_it_and_none_imports_mlflow(tmp_path: Path) -> None:
+    a_model("lightgbm").save(tmp_path)
+    code = (
+        "import sys, pathlib; from serving.pyfunc import _load_pyfunc; "
+        "_load_pyfunc(sys.argv[1]); print({'mlflow', 'xgboost'} & set(sys.modules))"
+    )
 
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+    said = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True)
+
+    assert said.strip() == "set()"
 
 
 @given(st.lists(st.floats(-800, 800), min_size=1, max_size=20))

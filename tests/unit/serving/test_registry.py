@@ -122,3 +122,65 @@ def test_a_database_is_not_a_server_to_follow() -> None:
     assert isinstance(found, NoRegistry)
     with pytest.raises(RegistryUnavailable, match="foresend up"):
         asyncio.run(found.champion("purchase_30d"))
+
+
+def test_tags_come_with_the_version_and_do_not_make_it_another() -> None:
+    tags = [{"key": "tiers.status", "value": "approved"}, {"key": "empty"}]
+    found = champion(
+        lambda _: httpx.Response(
+            200, json={"model_version": {**FOUND["model_version"], "tags": tags}}
+        )
+    )
+
+    assert found == VERSION
+    assert found is not None
+    assert found.tags == {"tiers.status": "approved", "empty": ""}
+
+
+def test_a_version_is_asked_for_by_number() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        if request.url.params["version"] == "3":
+            return httpx.Response(200, json=FOUND)
+        return httpx.Response(404, json={"error_code": "RESOURCE_DOES_NOT_EXIST"})
+
+    mlflow = registry(answer)
+
+    assert asyncio.run(mlflow.version("purchase_30d", "3")) == VERSION
+    assert asyncio.run(mlflow.version("purchase_30d", "4")) is None
+    assert set(asked) == {"/api/2.0/mlflow/model-versions/get"}
+
+
+def test_versions_are_found_by_a_tag_newest_first() -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["filter"])
+        versions = [{"version": "9"}, {"version": "10"}]
+        return httpx.Response(200, json={"model_versions": versions})
+
+    found = asyncio.run(registry(answer).tagged("purchase_30d", "tiers.status", "approved"))
+
+    assert [version.number for version in found] == ["10", "9"]
+    assert asked == ["name = 'purchase_30d' and tags.`tiers.status` = 'approved'"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"model_versions": [{}]}, {"model_versions": ["x"]}, {"model_versions": 7}],
+)
+def test_a_search_that_answers_nonsense_is_a_registry_that_does_not_answer(
+    body: dict[str, object],
+) -> None:
+    with pytest.raises(RegistryUnavailable, match="mlflow:5000"):
+        asyncio.run(
+            registry(lambda _: httpx.Response(200, json=body)).tagged("t", "tiers.status", "x")
+        )
+
+
+def test_no_version_is_tagged_when_the_model_has_none() -> None:
+    found = registry(lambda _: httpx.Response(200, json={}))
+
+    assert list(asyncio.run(found.tagged("t", "tiers.status", "approved"))) == []

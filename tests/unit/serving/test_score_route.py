@@ -20,8 +20,10 @@ def test_an_answer_says_score_model_and_age_in_request_order(world: World) -> No
     assert body["scores"][0] == {
         "customer_id": "ann",
         "score": 0.25,
+        "tier": None,
         "as_of": "2026-11-24T10:00:00Z",
         "age_s": 7200.0,
+        "placement": None,
         "degraded": None,
     }
     assert body["send_at"] == "2026-11-24T12:00:00Z"

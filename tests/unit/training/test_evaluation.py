@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from serving.calibrator import Isotonic, Platt, sigmoid
 from training.calibration import (
     LEAST_FOR_ISOTONIC,
+    Judged,
+    as_whole,
     fit_calibrator,
     fit_isotonic,
     fit_platt,
-    level_shift,
 )
 from training.evaluation import (
     calibration_error,
@@ -21,7 +23,7 @@ from training.evaluation import (
     log_losses,
     top_decile_lift,
 )
-from training.gate import judge
+from training.weighting import level_shift
 
 
 def drawn(rows: int, spread: float = 1.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -93,27 +95,93 @@ def test_isotonic_of_equal_margins_is_one_knot() -> None:
     assert len(fit_isotonic(np.zeros(200), np.tile([0, 1], 100).astype(np.int8)).margins) == 1
 
 
+def a_fold(margin: np.ndarray, label: np.ndarray, share: float = 1.0) -> Judged:
+    customer = np.array([f"c{i}" for i in range(len(label))], dtype=object)
+    return Judged(margin, label, np.ones(len(label)), customer, share)
+
+
 def test_a_curved_margin_with_rows_enough_is_calibrated_by_isotonic_else_by_platt() -> None:
     folds = [drawn(20_000, seed=seed) for seed in (1, 2, 3)]
-    curved = [np.sign(margin) * margin**2 for margin, _ in folds]
-    labels = [label for _, label in folds]
+    curved = [a_fold(np.sign(margin) * margin**2, label) for margin, label in folds]
 
-    assert min(label.sum() for label in labels) > LEAST_FOR_ISOTONIC
-    assert isinstance(fit_calibrator(curved, labels), Isotonic)
-    assert isinstance(fit_calibrator([m for m, _ in folds], labels), Platt)
-    few = [margin[:300] for margin in curved], [label[:300] for label in labels]
-    assert isinstance(fit_calibrator(*few), Platt)
+    assert min(fold.label.sum() for fold in curved) > LEAST_FOR_ISOTONIC
+    assert isinstance(fit_calibrator(curved), Isotonic)
+    assert isinstance(fit_calibrator([a_fold(*fold) for fold in folds]), Platt)
+    assert isinstance(fit_calibrator([fold.take(np.arange(300)) for fold in curved]), Platt)
 
 
 def test_a_level_that_drifts_from_fold_to_fold_does_not_bend_the_calibrator() -> None:
     folds = [drawn(20_000, seed=seed) for seed in (1, 2)]
-    shifted = [folds[0][0] + 1.0, folds[1][0] - 1.0]
+    shifted = [a_fold(folds[0][0] + 1.0, folds[0][1]), a_fold(folds[1][0] - 1.0, folds[1][1])]
 
-    fitted = fit_calibrator(shifted, [label for _, label in folds])
+    fitted = fit_calibrator(shifted)
 
     assert isinstance(fitted, Platt)
     assert fitted.slope == pytest.approx(1.0, abs=0.06)
     assert fitted.intercept == pytest.approx(0.0, abs=0.06)
+
+
+def test_the_over_confidence_of_a_fit_on_fewer_rows_is_not_held_against_the_whole() -> None:
+    margin, label = drawn(50_000)
+
+    slopes = [
+        fit_platt(as_whole(a_fold(2 * margin, label, share)), label).slope
+        for share in (1.0, 0.5, 0.1)
+    ]
+
+    # The fold's slope is one half: 1 - share * (1 - 0.5) is expected of the whole.
+    assert slopes == pytest.approx([0.5, 0.75, 0.95], abs=0.02)
+
+
+def test_the_under_confidence_of_a_fold_stays_as_it_was_measured() -> None:
+    margin, label = drawn(50_000)
+
+    found = fit_platt(as_whole(a_fold(0.5 * margin, label, 0.1)), label)
+
+    assert found.slope == pytest.approx(2.0, abs=0.1)
+
+
+def test_a_weight_counts_like_that_many_rows_in_every_metric_and_calibrator() -> None:
+    margin, label = drawn(3_000)
+    weight = np.where(np.arange(3_000) % 3 == 0, 2.0, 1.0)
+    repeated = np.repeat(np.arange(3_000), weight.astype(int))
+    score = sigmoid(1.4 * margin)
+
+    weighted = evaluate(score, label, weight).as_dict()
+    copied = evaluate(score[repeated], label[repeated]).as_dict()
+
+    # Bins and the tenth are of rows, so their edges lie a little apart.
+    loose = {"calibration_error": 0.02, "top_decile_lift": 0.1}
+    for name, value in copied.items():
+        assert weighted[name] == pytest.approx(value, abs=loose.get(name, 1e-9)), name
+    platt = fit_platt(margin, label, weight)
+    assert platt.slope == pytest.approx(fit_platt(margin[repeated], label[repeated]).slope)
+
+
+def test_weights_of_one_change_no_bit() -> None:
+    margin, label = drawn(3_000)
+    ones = np.ones(3_000)
+
+    assert evaluate(sigmoid(margin), label, ones) == evaluate(sigmoid(margin), label)
+    assert fit_platt(margin, label, ones) == fit_platt(margin, label)
+    assert fit_isotonic(margin, label, ones) == fit_isotonic(margin, label)
+
+
+def test_the_slope_is_that_of_a_logistic_regression_without_penalty() -> None:
+    margin, label = drawn(4_000)
+    plain = LogisticRegression(C=1e9, solver="newton-cholesky", max_iter=200)
+    plain.fit(margin.reshape(-1, 1), label)
+
+    found = fit_platt(margin, label)
+
+    assert found.slope == pytest.approx(float(plain.coef_[0, 0]), abs=1e-6)
+    assert found.intercept == pytest.approx(float(plain.intercept_[0]), abs=1e-6)
+
+
+def test_the_slope_of_scores_that_part_the_labels_without_fault_is_finite() -> None:
+    label = np.repeat([0, 1], 50).astype(np.int8)
+
+    assert np.isfinite(calibration_slope(np.where(label == 1, 0.9, 0.1), label))
 
 
 @given(st.floats(-5, 5))
@@ -123,53 +191,3 @@ def test_the_level_shift_makes_the_mean_score_the_rate(moved: float) -> None:
     shift = level_shift(margin + moved, label)
 
     assert sigmoid(margin + moved + shift).mean() == pytest.approx(label.mean(), abs=1e-9)
-
-
-def customers(rows: int) -> np.ndarray:
-    return np.array([f"c{i % 300}" for i in range(rows)], dtype=object)
-
-
-def test_a_model_as_good_as_the_baseline_passes() -> None:
-    margin, label = drawn(3_000)
-    noisy = margin + np.random.default_rng(5).normal(0, 0.1, 3_000)
-
-    gate = judge(sigmoid(margin), sigmoid(noisy), 0.3, label, customers(3_000), 0)
-
-    assert gate.passed
-    assert gate.loss_over_base_rate.mean < 0
-
-
-def test_a_model_that_ranks_reliably_worse_than_the_baseline_fails() -> None:
-    margin, label = drawn(3_000)
-    noise = np.random.default_rng(5).normal(0, 1, 3_000)
-
-    gate = judge(sigmoid(noise), sigmoid(margin), 0.3, label, customers(3_000), 0)
-
-    assert "AUC is reliably below" in "; ".join(gate.failures)
-    assert gate.auc_over_baseline.mean < -0.1
-
-
-def test_a_model_that_is_sure_and_wrong_fails_against_the_base_rate() -> None:
-    margin, label = drawn(3_000)
-
-    gate = judge(sigmoid(9 * margin), sigmoid(margin), 0.3, label, customers(3_000), 0)
-
-    assert gate.failures == ("log-loss is reliably worse than always saying the base rate",)
-
-
-def test_the_gate_s_auc_counts_ties_as_half() -> None:
-    label = np.array([0, 1, 0, 1, 1, 0], dtype=np.int8)
-    score = np.array([0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
-
-    gate = judge(score, np.full(6, 0.5), 0.5, label, customers(6), 0)
-
-    assert gate.auc_over_baseline.mean == pytest.approx(roc_auc_score(label, score) - 0.5)
-
-
-def test_a_score_that_is_no_probability_fails() -> None:
-    margin, label = drawn(300)
-
-    with np.errstate(invalid="ignore"):
-        gate = judge(np.full(300, np.nan), sigmoid(margin), 0.3, label, customers(300), 0)
-
-    assert "a score is not a probability" in gate.failures

@@ -90,6 +90,50 @@ def test_a_click_that_names_a_message_counts_only_for_its_send(
     assert [label for _, _, label in found] == [1, 0, 1]
 
 
+def test_where_no_send_is_reported_the_first_delivery_of_the_message_stands_in(
+    con: duckdb.DuckDBPyConnection, log_of: LogOf
+) -> None:
+    delivered = EventType.DELIVERED
+    snapshot = log_of(
+        [
+            an_event(delivered, MONDAY + 2 * HOUR, message_id="m1", event_id="again"),
+            an_event(delivered, MONDAY + HOUR, message_id="m1", event_id="first"),
+            an_event(EventType.CLICKED, MONDAY + 3 * HOUR, message_id="m1"),
+            # Reported: its delivery is no second decision.
+            an_event(EventType.SENT, MONDAY + 4 * HOUR, message_id="m2"),
+            an_event(delivered, MONDAY + 5 * HOUR, message_id="m2"),
+            # The same message to somebody else, whose send is not reported.
+            an_event(delivered, MONDAY + 6 * HOUR, message_id="m2", customer_id="bob"),
+            # Without a message nothing says that its send is missing.
+            an_event(delivered, MONDAY + 7 * HOUR),
+        ]
+    )
+
+    found = decisions(con, snapshot, a_target(), MONDAY + 30 * DAY)
+
+    assert found == [
+        ("ann", MONDAY + HOUR, 1),
+        ("ann", MONDAY + 4 * HOUR, 0),
+        ("bob", MONDAY + 6 * HOUR, 0),
+    ]
+
+
+def test_a_delivery_that_is_a_label_stays_one(
+    con: duckdb.DuckDBPyConnection, log_of: LogOf
+) -> None:
+    snapshot = log_of(
+        [
+            an_event(EventType.SENT, MONDAY, message_id="m1"),
+            an_event(EventType.DELIVERED, MONDAY + HOUR, message_id="m1"),
+            an_event(EventType.DELIVERED, MONDAY + DAY, message_id="m2"),
+        ]
+    )
+
+    found = decisions(con, snapshot, a_target(event="delivered"), MONDAY + 30 * DAY)
+
+    assert found == [("ann", MONDAY, 1), ("ann", MONDAY + DAY, 0)]
+
+
 @pytest.mark.parametrize(
     ("after", "label"),
     [
@@ -205,7 +249,9 @@ histories = st.lists(
             machine=machine,
         ),
         ident=st.integers(0, 20),
-        kind=st.sampled_from([EventType.SENT, EventType.CLICKED, EventType.PURCHASED]),
+        kind=st.sampled_from(
+            [EventType.SENT, EventType.DELIVERED, EventType.CLICKED, EventType.PURCHASED]
+        ),
         customer=st.sampled_from(["ann", "bob"]),
         at=st.integers(0, 60),
         late=st.integers(0, 40),
@@ -231,6 +277,17 @@ def counts(event: Event) -> bool:
     )
 
 
+def decided(events: Sequence[Event]) -> list[Event]:
+    """The sends, and the first delivery of each message whose send is not reported."""
+    sent = {(e.customer_id, e.message_id) for e in events if e.type is EventType.SENT}
+    first: dict[tuple[str, str | None], Event] = {}
+    for e in sorted(events, key=lambda e: (e.event_time, e.event_id)):
+        key = (e.customer_id, e.message_id)
+        if e.type is EventType.DELIVERED and e.message_id is not None and key not in sent:
+            first.setdefault(key, e)
+    return [*(e for e in events if e.type is EventType.SENT), *first.values()]
+
+
 @settings(max_examples=20, deadline=None, phases=PHASES)
 @given(events=histories, end=st.integers(0, 120))
 def test_decisions_and_labels_are_those_of_the_definition(
@@ -239,13 +296,13 @@ def test_decisions_and_labels_are_those_of_the_definition(
     as_of = MONDAY + end * 12 * HOUR
     target = a_target(event=["clicked", "purchased"], horizon_days=5, active_within_days=9)
     expected = []
-    for send in known_at(events, as_of):
+    for send in decided(known_at(events, as_of)):
         at = send.event_time
         active = any(
             counts(e) and e.customer_id == send.customer_id and at - 9 * DAY < e.event_time <= at
             for e in known_at(events, at)
         )
-        if send.type is EventType.SENT and at + 5 * DAY <= as_of and active:
+        if at + 5 * DAY <= as_of and active:
             hit = any(
                 counts(e)
                 and e.customer_id == send.customer_id

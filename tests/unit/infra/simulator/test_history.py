@@ -323,3 +323,20 @@ def test_times_of_an_aware_clock_are_utc() -> None:
     first = ask("SELECT min(event_time) FROM events")[0][0]
 
     assert first.astimezone(UTC) >= SMALL.start
+
+
+def test_with_perfect_placement_only_a_collapse_keeps_mail_from_the_inbox(tmp_path: Path) -> None:
+    options = Options(
+        customers=300, days=12, sends_per_week=10.0, placement="perfect",
+        collapses=(collapse_from("google:6:6:0.05"),),
+    )  # fmt: skip
+
+    write_history(options, tmp_path)
+    placed = ask(
+        f"""SELECT DISTINCT e.event_time >= TIMESTAMPTZ '{options.start + timedelta(days=6)}'
+                     AND mailbox_provider = 'google' AS hidden, placement = 'spam' AS spam
+            FROM events AS e JOIN truth USING (event_id) WHERE e.type = 'delivered'""",
+        options,
+    )
+
+    assert set(placed) == {(False, False), (True, False), (True, True)}
