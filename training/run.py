@@ -28,6 +28,7 @@ from training.register import refuse, register
 from training.registry import Registry, open_registry
 from training.result import Prepared, Trained
 from training.retrieval import decide, feature_tables, with_features
+from training.search_settings import training_settings_of
 from training.tiers_registry import propose_for
 from training.tiers_rules import tier_rules
 
@@ -54,18 +55,19 @@ def train(
     *,
     as_of: datetime | None = None,
     seed: int = 0,
-    search_minutes: float = 0.0,
+    search_minutes: float | None = None,
     clock: Clock = lambda: datetime.now(UTC),
     progress: Progress = lambda step: None,
 ) -> dict[str, Any]:
     """Train, judge and register a model of a target; returns what `--json` prints.
 
-    What can be refused is refused first: a registry that does not answer, features that lag the
-    log, too few decisions, rows that leak.
+    Settings are searched for `search_minutes`; None: as long as foresend.yaml says. What can be
+    refused is refused first: a registry that does not answer, features that lag the log, too few
+    decisions, rows that leak.
 
     Raises:
         StoreUnavailable: MLflow does not answer.
-        ConfigError: the section `promotion` cannot be used.
+        ConfigError: a section of foresend.yaml cannot be used.
         NotReady: nothing was imported, or the features are not built up to the log.
         TooFewRows: not enough mature decisions.
         LeakageFound: the audit has a critical finding; its run says where.
@@ -74,8 +76,10 @@ def train(
     registry = open_registry(settings)
     config = load_config(settings)
     promotion, rules = promotion_of(config), tier_rules(config, target.name)
+    declared = training_settings_of(config).search_minutes
+    minutes = declared if search_minutes is None else search_minutes
     store = open_store(settings)
-    origin = {**provenance(settings, config), "search_minutes": f"{search_minutes:g}"}
+    origin = {**provenance(settings, config), "search_minutes": f"{minutes:g}"}
     prepared = prepare(
         settings, store, target, as_of=as_of, seed=seed, origin=origin, progress=progress
     )
@@ -91,7 +95,7 @@ def train(
             prepared.split,
             seed,
             progress,
-            search_minutes=search_minutes,
+            search_minutes=minutes,
         )
         progress("the gates")
         trained = _judged(registry, prepared, judged, promotion)

@@ -64,7 +64,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Readings of a source, and of it of a metric and a part (or all parts below `part/`)."""
+    """Readings of a source, and of it of a metric and a part (else all parts below `part/`)."""
 
     source: str
     metric: str | None = None
@@ -143,14 +143,22 @@ def _select(readings: pa.Table, frame: _Frame, selection: Selection) -> tuple[Fl
     chosen = pc.and_(pc.equal(readings["source"], selection.source), pc.is_valid(readings["value"]))
     if selection.metric is not None:
         chosen = pc.and_(chosen, pc.equal(readings["metric"], selection.metric))
-    if selection.part is not None:
-        part = pc.fill_null(readings["part"], "")
-        below = pc.starts_with(part, selection.part + "/")
-        chosen = pc.and_(chosen, pc.or_(pc.equal(part, selection.part), below))
     rows = readings.filter(chosen)
+    if selection.part is None:
+        return _totals(rows, frame, selection.column)
+    part = pc.fill_null(rows["part"], "")
+    whole = rows.filter(pc.equal(part, selection.part))
+    below = rows.filter(pc.starts_with(part, selection.part + "/"))
+    total, told = _totals(whole, frame, selection.column)
+    # A source may give a total and its breakdown: what is told twice is counted once.
+    parts, parts_told = _totals(below, frame, selection.column)
+    return np.where(told > 0, total, parts), np.where(told > 0, told, parts_told)
+
+
+def _totals(rows: pa.Table, frame: _Frame, column: str) -> tuple[Floats, Floats]:
     cell, day = frame.places(rows)
     horizon = np.searchsorted(HORIZONS, rows["horizon"].to_numpy())
-    value = np.asarray(pc.fill_null(rows[selection.column], 0.0).to_numpy(), dtype=np.float64)
+    value = np.asarray(pc.fill_null(rows[column], 0.0).to_numpy(), dtype=np.float64)
     total, told = np.zeros(frame.shape), np.zeros(frame.shape)
     there = cell >= 0
     at = horizon[there], cell[there], day[there]

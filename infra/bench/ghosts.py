@@ -78,6 +78,11 @@ def run(workdir: Path) -> dict[str, Any]:
         "ratio": headline["loss_ratio"],
         "recall": headline["recall"],
         "precision": headline["precision"],
+        "auc_gain": headline["auc_gain"],
+        "loss_ratios": {k: v["loss_ratio"] for k, v in variants.items() if "loss_ratio" in v},
+        "unchanged_when_perfect": all(
+            v is True for k, v in variants["perfect"].items() if k != "rows"
+        ),
         "variants": variants,
     }
 

@@ -19,8 +19,12 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Equal input and seed, equal model.")] = 0,
     search_minutes: Annotated[
-        float, typer.Option(min=0.0, help="Minutes to search better settings; 0: none.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Minutes to search better settings; default: as foresend.yaml says, else 0.",
+        ),
+    ] = None,
     reproduce: Annotated[
         str | None,
         typer.Option(
@@ -53,7 +57,9 @@ def command(
         typer.echo(json.dumps(summary))
 
 
-def _train(target: str, as_of: str | None, seed: int, search_minutes: float) -> dict[str, Any]:
+def _train(
+    target: str, as_of: str | None, seed: int, search_minutes: float | None
+) -> dict[str, Any]:
     from feature_repo.config import load_config
     from feature_repo.settings import load_settings
     from infra.moment import parse_moment

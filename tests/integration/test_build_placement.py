@@ -82,7 +82,7 @@ def seed_days(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @settings(
     deadline=None,
-    max_examples=3,
+    max_examples=2,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.generate],
 )

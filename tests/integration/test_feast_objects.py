@@ -31,7 +31,7 @@ def test_feast_reads_only_the_repo_module() -> None:
     assert get_repo_files(store.REPO) == [store.REPO / "repo.py"]
 
 
-def test_the_service_serves_the_model_features_then_the_context_and_no_other(feast_store: FeatureStore) -> None:
+def test_the_service_serves_the_model_features_then_the_context(feast_store: FeatureStore) -> None:
     service = feast_store.get_feature_service(contract.FEATURE_SERVICE)
 
     projections = service.feature_view_projections

@@ -75,6 +75,7 @@ def test_honest_tables_pass_every_check_and_show_what_knowledge_time_prevents(
     installed: Settings, run: Any, tmp_path: Path
 ) -> None:
     page = tmp_path / "reports" / "audit.html"
+    before = contents(installed)
 
     done = run(installed.home, "--json", "--out", str(page))
 
@@ -91,8 +92,20 @@ def test_honest_tables_pass_every_check_and_show_what_knowledge_time_prevents(
     assert any(name.startswith("clicks") for name in told), told
     assert checks["by event time"]["fitted AUC by event time"] > 0.5
     assert page.read_text().startswith("<!doctype html>")
-    # Nothing is left behind.
+    # The real tables are as they were, placement's included, and nothing is left behind.
+    assert contents(installed) == before
     assert list(installed.scratch_path.glob("audit-*")) == []
+
+
+def contents(settings: Settings) -> dict[str, int]:
+    """Files of the log, the feature tables and placement, and when each was written."""
+    folders = (settings.log_path, settings.home / "features", settings.deliverability_path)
+    return {
+        str(path): path.stat().st_mtime_ns
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_tables_stamped_with_event_time_are_caught(

@@ -1,4 +1,4 @@
-"""The scheduler as its user runs it: a kill in the middle of a job, and what the next start does."""
+"""The scheduler as its user runs it: a kill in the middle of a job, and the next start."""
 
 from __future__ import annotations
 
