@@ -8,8 +8,8 @@ from rich.table import Table
 
 from feature_repo.errors import ConfigError
 from serving.tiers import TierPolicy
-from training.tiers_proposal import Moves, Tier, TierProposal
-from training.tiers_standing import Standing
+from training.tiers.proposal import Moves, Tier, TierProposal
+from training.tiers.standing import Standing
 
 _BAR = 48
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

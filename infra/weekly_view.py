@@ -9,8 +9,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from training.weekly import Weekly
-from training.weekly_state import Status
+from training.weekly.run import Weekly
+from training.weekly.state import Status
 
 _COLOURS: Final = {
     Status.PASSED: "green",

@@ -22,7 +22,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from serving.calibrator import Calibrator, FloatArray, Isotonic, Platt
 from training.evaluation import log_losses
-from training.paired import clustered_mean, codes_of
+from training.gates.paired import clustered_mean, codes_of
 from training.weighting import Labels, fit_line, level_shift, mean, or_none
 
 LEAST_FOR_ISOTONIC: Final = 1_000

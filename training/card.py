@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
-from training.gates import Row, Verdict
+from training.gates.report import Row, Verdict
 from training.reading import from_us
 from training.result import Trained
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from serving.calibrator import FloatArray, sigmoid
 from training.evaluation import log_losses, log_odds
-from training.paired import Ranking, codes_of, draws
+from training.gates.paired import Ranking, codes_of, draws
 from training.weighting import Labels, fit_line
 
 RESAMPLES: Final = 200

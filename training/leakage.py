@@ -1,6 +1,6 @@
 """The leakage audit: does anything in the training rows know more than was known at their time?
 
-`audit` asks the questions of CHECKS of the evidence and never touches a store; `leakage_run`
+`audit` asks the questions of CHECKS of the evidence and never touches a store; `audit/run.py`
 collects the evidence from an installation. docs/leakage.md says how to read the answers.
 """
 
@@ -12,23 +12,23 @@ from typing import Final
 
 import numpy as np
 
-from training import (
-    leakage_ages,
-    leakage_boundary,
-    leakage_encoding,
-    leakage_event_time,
-    leakage_knowledge,
-    leakage_null,
-    leakage_order,
-    leakage_power,
-    leakage_replay,
-    leakage_window,
+from training.audit import (
+    ages,
+    boundary,
+    encoding,
+    event_time,
+    knowledge,
+    null,
+    order,
+    power,
+    replay,
+    window,
 )
+from training.audit.area import codes_of
+from training.audit.evidence import Evidence, Mask
+from training.audit.finding import Check, Finding, Severity, Verdict
+from training.audit.report import AuditReport
 from training.folds import Fold, Split
-from training.leakage_area import codes_of
-from training.leakage_evidence import Evidence, Mask
-from training.leakage_finding import Check, Finding, Severity, Verdict
-from training.leakage_report import AuditReport
 
 __all__ = ["AuditReport", "Check", "Evidence", "Finding", "Severity", "Verdict", "audit"]
 
@@ -38,20 +38,20 @@ MOST_ROWS: Final = 60_000
 Ask = Callable[[Evidence], Check]
 
 AS_THEY_ARE: Final[tuple[Ask, ...]] = (
-    leakage_knowledge.check,
-    leakage_event_time.check,
-    leakage_replay.check,
-    leakage_window.check,
-    leakage_ages.check,
+    knowledge.check,
+    event_time.check,
+    replay.check,
+    window.check,
+    ages.check,
 )
 ON_ALL_ROWS: Final[tuple[Ask, ...]] = (
-    leakage_encoding.check,
-    leakage_order.check,
+    encoding.check,
+    order.check,
 )
 ON_A_SAMPLE: Final[tuple[Ask, ...]] = (
-    leakage_power.check,
-    leakage_boundary.check,
-    leakage_null.check,
+    power.check,
+    boundary.check,
+    null.check,
 )
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from serving.calibrator import FloatArray
-from training.paired import Labels
+from training.gates.paired import Labels
 
 _DPI: int = 110
 _GREY: str = "#888888"

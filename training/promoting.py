@@ -11,7 +11,7 @@ from datetime import datetime
 
 from feature_repo.errors import UnusableInput
 from training import trail
-from training.champion import load_version
+from training.gates.champion import load_version
 from training.registry import CHALLENGER, CHAMPION, LAUNCH, PREVIOUS, Registry
 from training.trail import Move
 

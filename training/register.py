@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 
 from training.attributions import attributions
 from training.card import model_card
-from training.gate_sanity import audit_row
-from training.gates import joined
+from training.gates.report import joined
+from training.gates.sanity import audit_row
 from training.package import write_launch, write_runtime
 from training.promoting import note_alias_changes, promote
 from training.promotion import Mode, Promotion

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo import contract
-from training.champion import TEST_STARTS, Champion
 from training.dataset import Dataset
 from training.fitting import Judged
 from training.folds import Split
-from training.gate_sanity import Audit
-from training.gates import GateReport
+from training.gates.champion import TEST_STARTS, Champion
+from training.gates.report import GateReport
+from training.gates.sanity import Audit
 from training.reading import from_us
 from training.retrieval import Decided
 from training.trail import KIND

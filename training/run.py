@@ -17,11 +17,11 @@ from feature_repo.settings import Settings
 from feature_repo.store import open_store
 from feature_repo.targets import Target
 from serving.model import ModelUnusable
-from training.champion import load_champion
+from training.audit.run import audit_target
 from training.fitting import Judged, fit_and_judge
 from training.folds import split
-from training.judging import Rival, judge_all
-from training.leakage_run import audit_target
+from training.gates.champion import load_champion
+from training.gates.judging import Rival, judge_all
 from training.promotion import Promotion, promotion_of
 from training.provenance import provenance
 from training.register import refuse, register
@@ -29,8 +29,8 @@ from training.registry import Registry, open_registry
 from training.result import Prepared, Trained
 from training.retrieval import decide, feature_tables, with_features
 from training.search_settings import training_settings_of
-from training.tiers_registry import propose_for
-from training.tiers_rules import tier_rules
+from training.tiers.registry import propose_for
+from training.tiers.rules import tier_rules
 
 _NAMED: Final = 3
 

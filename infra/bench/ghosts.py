@@ -39,7 +39,7 @@ from training.dataset import Dataset
 from training.evaluation import evaluate, log_losses
 from training.fitting import fit_and_judge
 from training.folds import split
-from training.paired import codes_of, draws
+from training.gates.paired import codes_of, draws
 from training.reading import to_us
 
 CUSTOMERS: Final = 2500

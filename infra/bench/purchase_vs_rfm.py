@@ -29,8 +29,8 @@ from training.dataset import Dataset
 from training.evaluation import log_losses
 from training.fitting import Judged, fit_and_judge
 from training.folds import split
+from training.gates.paired import Ranking, codes_of, draws
 from training.intervals import SURE, bootstrap_intervals
-from training.paired import Ranking, codes_of, draws
 from training.retrieval import decide, with_features
 
 CUTS: Final = (

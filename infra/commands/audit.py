@@ -42,7 +42,7 @@ def command(
 
     from infra.audit_view import print_report
     from infra.train_view import progress_line
-    from training.leakage_run import audit_as_of
+    from training.audit.run import audit_as_of
 
     with progress_line() as progress:
         report = audit_as_of(settings, declared, at, seed=seed, progress=progress)

@@ -40,7 +40,7 @@ def command(
     own_cuts = None if cuts is None else parse_cuts(cuts)
 
     from training.registry import CHAMPION, open_registry
-    from training.tiers_registry import approve
+    from training.tiers.registry import approve
 
     registry = open_registry(load_settings())
     policy = approve(

@@ -26,7 +26,7 @@ def command(
 
     from feature_repo.config import load_config
     from feature_repo.settings import load_settings
-    from training.tiers_rules import tier_rules
+    from training.tiers.rules import tier_rules
 
     settings = load_settings()
     config = load_config(settings)
@@ -35,7 +35,7 @@ def command(
 
     from infra.tiers_view import print_proposal
     from training.registry import open_registry
-    from training.tiers_registry import propose_version
+    from training.tiers.registry import propose_version
 
     proposal = propose_version(open_registry(settings), target, version, rules, seed=seed)
     print_proposal(proposal)

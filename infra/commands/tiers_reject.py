@@ -30,8 +30,8 @@ def command(
     from infra.tiers_view import print_in_force, print_standing
     from serving.tiers import to_json
     from training.registry import open_registry
-    from training.tiers_registry import reject
-    from training.tiers_standing import policy_in_force
+    from training.tiers.registry import reject
+    from training.tiers.standing import policy_in_force
 
     registry = open_registry(load_settings())
     standing = reject(registry, target, version, by=by, reason=reason, at=datetime.now(UTC))

@@ -24,8 +24,8 @@ def command(
     from infra.tiers_view import print_in_force, print_proposal, print_standing
     from serving.tiers import to_json
     from training.registry import open_registry
-    from training.tiers_registry import stored_proposal
-    from training.tiers_standing import policy_in_force, standing_of
+    from training.tiers.registry import stored_proposal
+    from training.tiers.standing import policy_in_force, standing_of
 
     registry = open_registry(load_settings())
     standing = standing_of(registry, target, version)

@@ -47,8 +47,8 @@ def command(
 
     from feature_repo.deliverability.pull import configured
     from infra.weekly_view import print_week, progress_line
-    from training.weekly import Work, run_week
-    from training.weekly_state import Moment, end_of_week, week_of
+    from training.weekly.run import Work, run_week
+    from training.weekly.state import Moment, end_of_week, week_of
 
     moment = Moment(at=clock())
     if as_of is not None and as_of != week_of(moment.at):

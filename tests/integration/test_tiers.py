@@ -31,10 +31,10 @@ from tests.integration.test_serving_store import fill
 from training.dataset import Dataset
 from training.registry import Registry, open_registry
 from training.result import Trained
-from training.tiers_proposal import OWN_SCORES
-from training.tiers_registry import propose_for, propose_version
-from training.tiers_rules import TierRules
-from training.tiers_standing import standing_of
+from training.tiers.proposal import OWN_SCORES
+from training.tiers.registry import propose_for, propose_version
+from training.tiers.rules import TierRules
+from training.tiers.standing import standing_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 

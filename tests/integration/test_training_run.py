@@ -41,7 +41,7 @@ from serving.model import ScoringModel
 from training import trail
 from training.dataset import Dataset
 from training.folds import TooFewRows
-from training.gates import report_from
+from training.gates.report import report_from
 from training.listing import list_versions
 from training.registry import open_registry
 from training.retrieval import Decided, decide, with_features

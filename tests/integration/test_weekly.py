@@ -37,8 +37,8 @@ from infra.cli import build_app
 from training.registry import Registry, open_registry
 from training.reproduce import reproduce
 from training.retrieval import feature_tables
-from training.weekly import LOCK, Weekly, Work, run_week
-from training.weekly_state import Moment, Status, load_state, state_path
+from training.weekly.run import LOCK, Weekly, Work, run_week
+from training.weekly.state import Moment, Status, load_state, state_path
 
 pytestmark = [
     pytest.mark.integration,

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 
 from infra.cli import build_app
-from training.weekly_state import Status
+from training.weekly.state import Status
 
 INFRA = Path(__file__).parents[3] / "infra"
 UNITS = sorted((INFRA / "systemd").glob("*.service"))

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.audit.evidence import Evidence, Timing
 from training.dataset import Dataset
 from training.folds import Split, split
-from training.leakage_evidence import Evidence, Timing
 
 DAY_US = 86_400_000_000
 HORIZON_DAYS = 28

@@ -15,13 +15,13 @@ from serving.calibrator import sigmoid
 from training.dataset import Dataset
 from training.evaluation import calibration_slope
 from training.folds import Split
-from training.gate import judge
-from training.gate_calibration import calibration_rows, error_of, slope_of
-from training.gate_rows import comparison_rows, latency_row, population_shift, shift_row
-from training.gate_sanity import audit_row, sanity_rows
-from training.gate_segments import segment_rows, segments
-from training.gates import GateReport, Row, Verdict, joined, report_from
-from training.paired import Mean, Ranking, chance_above, clustered_mean, codes_of, holm
+from training.gates.calibration import calibration_rows, error_of, slope_of
+from training.gates.paired import Mean, Ranking, chance_above, clustered_mean, codes_of, holm
+from training.gates.references import judge
+from training.gates.report import GateReport, Row, Verdict, joined, report_from
+from training.gates.rows import comparison_rows, latency_row, population_shift, shift_row
+from training.gates.sanity import audit_row, sanity_rows
+from training.gates.segments import segment_rows, segments
 from training.promotion import Margins
 
 MARGINS = Margins()

@@ -13,10 +13,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from tests.unit.training.leakage_world import DAY_US, HORIZON_DAYS, World, a_world
+from training.audit.evidence import ByEventTime, Limit, Replay, Source
 from training.dataset import Dataset
 from training.folds import Split
 from training.leakage import AuditReport, Evidence, Finding, Severity, Verdict, audit
-from training.leakage_evidence import ByEventTime, Limit, Replay, Source
 
 Array = npt.NDArray[Any]
 

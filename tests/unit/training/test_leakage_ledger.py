@@ -12,9 +12,9 @@ import numpy as np
 from feature_repo.event import Event, EventType, Machine, Op
 from feature_repo.history.log import Snapshot
 from feature_repo.targets import target_from
+from training.audit.evidence import Limit
+from training.audit.ledger import limits, make_logged, timing
 from training.dataset import Dataset
-from training.leakage_evidence import Limit
-from training.leakage_ledger import limits, make_logged, timing
 from training.reading import to_us
 
 LogOf = Callable[[Sequence[Event]], Snapshot]

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pytest
 
 from serving.tiers import BadPolicy, TierPolicy
-from training.tiers import InForce, names_for, propose, propose_own
-from training.tiers_method import ScoredRows, find_cuts
-from training.tiers_proposal import NEW_SCORES, OWN_SCORES, proposal_from
-from training.tiers_rates import Outcomes, rates, wilson
-from training.tiers_rules import Method, TierRules
+from training.tiers.method import ScoredRows, find_cuts
+from training.tiers.proposal import NEW_SCORES, OWN_SCORES, proposal_from
+from training.tiers.propose import InForce, names_for, propose, propose_own
+from training.tiers.rates import Outcomes, rates, wilson
+from training.tiers.rules import Method, TierRules
 
 Floats = npt.NDArray[np.float64]
 Random = np.random.Generator

@@ -8,7 +8,7 @@ import pytest
 
 from feature_repo.config import Config, read_config
 from feature_repo.errors import ConfigError
-from training.tiers_rules import Method, TierRules, tier_rules
+from training.tiers.rules import Method, TierRules, tier_rules
 
 TARGETS = "targets: {click_7d: {event: clicked, horizon_days: 7, spine: sent}}\n"
 

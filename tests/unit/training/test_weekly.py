@@ -9,9 +9,9 @@ import pytest
 
 from feature_repo.errors import ConfigError
 from feature_repo.settings import Settings
-from training.weekly_evidence import Evidence
-from training.weekly_page import next_steps, write_report
-from training.weekly_state import (
+from training.weekly.evidence import Evidence
+from training.weekly.page import next_steps, write_report
+from training.weekly.state import (
     Moment,
     Outcome,
     Status,

@@ -1,0 +1,1 @@
+"""The leakage audit: one kind of evidence a module; `training/leakage.py` is its front."""

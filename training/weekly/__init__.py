@@ -1,0 +1,1 @@
+"""The weekly run: every target, resumable, and its report."""
