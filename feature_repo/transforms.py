@@ -162,6 +162,8 @@ def _shares(states: Floats, unseen: Floats) -> Floats:
     shares = np.exp2(part - states[_WHOLE])
     share_unseen = np.exp2(np.where(np.isnan(unseen), -np.inf, unseen) - states[_SENDS])
     seen = np.fmax(1.0 - np.fmax(share_unseen, 0.0), LEAST_SEEN_SHARE)
+    # What was opened or clicked was seen, whatever the last midnight thought.
+    seen = np.fmax(seen, np.fmin(shares, 1.0))
     return (shares / np.where(_PER_SENDS, seen, 1.0)).reshape(-1, states.shape[-1])
 
 

@@ -186,6 +186,11 @@ class ModelWatch:
         except (OSError, ValueError) as exc:
             self._failed(champion, f"{target} version {champion.number} cannot be stored: {exc}")
             return
+        except RegistryUnavailable as exc:
+            # The registry answered just now: these files are missing, not the registry, and the
+            # policy of what is served is followed all the same.
+            self._failed(champion, f"{target} version {champion.number} cannot be read: {exc}")
+            return
         await self._activate(champion, source="registry")
 
     async def _activate(self, version: Version, *, source: str) -> None:

@@ -31,10 +31,12 @@ def promote(
     reason: str = "",
     force: bool = False,
     action: str = "promoted",
+    over: frozenset[str | None] | None = None,
 ) -> dict[str, str]:
     """Make a version the champion; returns the aliases that are then set.
 
-    Promoting the champion again changes nothing and is not written down.
+    Promoting the champion again changes nothing and is not written down; nor is anything changed
+    when the champion is none of `over` (None: it may be any).
 
     Raises:
         UnusableInput: there is no such version, or its gates failed and nobody insists with a
@@ -49,7 +51,7 @@ def promote(
     with registry.moving():
         _note(registry, target, clock)
         before = registry.aliases(target).get(CHAMPION)
-        if before != number:
+        if before != number and (over is None or before in over):
             move = Move(
                 at=clock(),
                 who=by,
@@ -74,7 +76,12 @@ def roll_back(
         ModelUnusable: its files cannot be loaded.
     """
     note_alias_changes(registry, clock, [target])
-    previous = registry.aliases(target).get(PREVIOUS)
+    aliases = registry.aliases(target)
+    previous, now = aliases.get(PREVIOUS), aliases.get(CHAMPION)
+    if previous is not None and previous == now:
+        # A promotion that died half-way left it behind; the history knows who was before.
+        moves = reversed(trail.history(registry, target))
+        previous = next((m.before for m in moves if m.after == now and m.before), None)
     if previous is None:
         message = (
             f"{target!r} has no {PREVIOUS}: its champion was never another. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -44,6 +45,10 @@ class Margins:
     score_shift: float = 0.2
     #: Times the champion's time to score from which on a person should look.
     latency: float = 5.0
+
+
+_MOST: Final = {"auc": 0.5, "log_loss": 1.0, "lift": 1.0, "calibration_ratio": 0.9}
+"""Margins beyond these would switch their gate off."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +100,15 @@ def _margins(path: Path, value: Any) -> Margins:
     known = tuple(margin.name for margin in fields(Margins))
     section = _mapping(path, f"{SECTION}.margins", value, known)
     for key, number in section.items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or number <= 0:
-            message = f"{path}: {SECTION}.margins.{key} has value {number!r}; use a number above 0."
+        least, most = (
+            (1.0, math.inf) if key == "calibration_slope" else (0.0, _MOST.get(key, 100.0))
+        )
+        is_number = isinstance(number, int | float) and not isinstance(number, bool)
+        if not (is_number and math.isfinite(number) and least < number <= most):
+            message = (
+                f"{path}: {SECTION}.margins.{key} has value {number!r}; use a number above "
+                f"{least:g}{f' and at most {most:g}' if math.isfinite(most) else ''}."
+            )
             raise ConfigError(message)
     return Margins(**{key: float(number) for key, number in section.items()})
 

@@ -12,6 +12,7 @@ from feast import FeatureService
 from mlflow.entities import LoggedModelOutput, Param, RunTag
 from mlflow.exceptions import MlflowException
 
+from training import trail
 from training.attributions import attributions
 from training.card import model_card
 from training.gates.report import joined
@@ -56,7 +57,8 @@ def register(
             write_files(trained, service, found, folder)
             registry.client.log_artifacts(run_id, str(folder))
         version = _create_version(registry, trained, run_id, model_id)
-        aliases = _set_aliases(registry, trained, version, promotion, clock)
+    # The training is done: what happens to aliases does not make its run a failed one.
+    aliases = _set_aliases(registry, trained, version, promotion, clock)
     return trained.summary(version, run_id, aliases)
 
 
@@ -125,15 +127,22 @@ def _create_version(registry: Registry, trained: Trained, run_id: str, model_id:
 def _set_aliases(
     registry: Registry, trained: Trained, version: str, promotion: Promotion, clock: Clock
 ) -> list[str]:
-    """The aliases the version has in the end."""
+    """The aliases the version has in the end.
+
+    It becomes champion by itself only in place of the one it was compared with, or where there
+    never was one: whom a person promoted or removed meanwhile is not overruled.
+    """
     target = trained.decided.target.name
     note_alias_changes(registry, clock, [target])
     if trained.gates.passed:
-        is_first = CHAMPION not in registry.aliases(target)
+        now = registry.aliases(target).get(CHAMPION)
+        compared = trained.champion.version if trained.champion else None
+        is_first = now is None and not trail.history(registry, target)
         is_free = promotion.mode is Mode.AUTO and not trained.gates.asks
         if not is_first:
-            registry.set_alias(target, CHALLENGER, version)
-        if is_first or is_free:
+            with registry.answering():
+                registry.set_alias(target, CHALLENGER, version)
+        if is_first or (is_free and now is not None and now == compared):
             promote(
                 registry,
                 target,
@@ -142,6 +151,7 @@ def _set_aliases(
                 clock=clock,
                 reason="the first that passed" if is_first else "all gates passed",
                 action="first" if is_first else "automatic",
+                over=frozenset({now}),
             )
     named = registry.aliases(target)
     return [alias for alias in _ORDER if named.get(alias) == version]

@@ -32,7 +32,10 @@ SOURCE: Final = "arf"
 #: Kinds of feedback by which a person said that they do not want the mail (RFC 5965, 7.3).
 COMPLAINING: Final = ("abuse", "fraud", "opt-out", "opt-out-list")
 
-_FAULTS: Final = (MessageError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
+_FAULTS: Final = (
+    *(MessageError, ArithmeticError, LookupError, ValueError, TypeError, AttributeError),
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,9 +203,9 @@ def _domain_part(address: str) -> str:
 def _time(text: str) -> datetime | None:
     try:
         found = parsedate_to_datetime(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def read_mails(path: Path) -> Iterator[bytes]:

@@ -55,13 +55,20 @@ _FOLDER: Final = "estimates"
 
 
 def update_estimates(
-    settings: Settings, con: duckdb.DuckDBPyConnection, snapshot: Snapshot, last_day: int
+    settings: Settings,
+    con: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    last_day: int,
+    *,
+    full: bool = False,
 ) -> pa.Table:
     """Bring the table up to the midnight `last_day` (days since the Unix epoch); returns it.
 
+    `full` counts all evidence anew.
+
     The table of the `placement` view comes from the same evidence and is written with it.
     """
-    evident = evidence(settings, con, snapshot, last_day)
+    evident = evidence(settings, con, snapshot, last_day, full=full)
     known = readings_known(settings, con, last_day)
     seen = observed(evident, known, last_day)
     table = as_table(seen, estimate(seen), last_day)

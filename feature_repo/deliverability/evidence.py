@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from ibis.expr.types import Table
 
-from feature_repo.deliverability.mail import CANARY, SEEN, make_mail
+from feature_repo.deliverability.mail import CANARY, SEEN, TOLD_DAYS, make_mail
 from feature_repo.deliverability.readings import READINGS, Readings
 from feature_repo.event import EventType
 from feature_repo.history.log import Snapshot
@@ -42,7 +42,7 @@ FEWEST_CANARY_MAILS: Final = 5
 """A canary is a customer of whose earlier mail Apple fetched this share; of new mail in the inbox
 it fetches as much, so that what is missing was not in the inbox."""
 
-EVIDENCE_VERSION: Final = 1
+EVIDENCE_VERSION: Final = 2
 """Raised when the same log gives other evidence than before."""
 
 COUNTS: Final = (
@@ -68,7 +68,12 @@ _NOTE: Final = "evidence.json"
 
 
 def evidence(
-    settings: Settings, con: duckdb.DuckDBPyConnection, snapshot: Snapshot, last_day: int
+    settings: Settings,
+    con: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    last_day: int,
+    *,
+    full: bool = False,
 ) -> pa.Table:
     """The EVIDENCE of all mail as known up to the midnight `last_day`, which is kept on disk.
 
@@ -77,7 +82,7 @@ def evidence(
     """
     folder = settings.deliverability_path
     said = _said(settings)
-    held = _held(folder / _NOTE, said)
+    held = None if full else _held(folder / _NOTE, said)
     if held is not None and (held["position"], held["day"]) == (snapshot.last_position, last_day):
         return pq.read_table(folder / _FILE)
     rows = snapshot.rows(con)
@@ -85,7 +90,7 @@ def evidence(
     if held is not None and _is_grown(rows, held, snapshot, last_day):
         first_day = held["day"] - HORIZONS[-1] + 1
         kept = pq.read_table(folder / _FILE, filters=[("day", "<", first_day)])
-        since = datetime.fromtimestamp((first_day - HISTORY_DAYS - 1) * 86_400, UTC)
+        since = datetime.fromtimestamp((first_day - HISTORY_DAYS - TOLD_DAYS - 1) * 86_400, UTC)
         rows = rows.filter(rows.received_time >= ibis.literal(since))
     else:
         first_day = 0
@@ -171,8 +176,11 @@ _KINDS: Final = {
 
 _MAILING_SQL: Final = """
 CREATE OR REPLACE TEMP TABLE mailing AS
-SELECT mail, min(customer_id) AS customer_id, min(sending_domain) AS sending_domain,
-       min(mailbox_provider) AS mailbox_provider, min(campaign_id) AS campaign_id,
+SELECT mail, arg_min(customer_id, (known_day, event_key)) AS customer_id,
+       -- As said first: a later correction must not change what was counted before it.
+       arg_min(sending_domain, (known_day, event_key)) AS sending_domain,
+       arg_min(mailbox_provider, (known_day, event_key)) AS mailbox_provider,
+       arg_min(campaign_id, (known_day, event_key)) AS campaign_id,
        min(day)::INTEGER AS day, min(known_day) AS sent_known, max(end_day) AS sent_end
 FROM sent GROUP BY mail
 """

@@ -91,7 +91,10 @@ CREATE OR REPLACE TEMP TABLE mails AS
     SELECT row_number() OVER () AS sign, customer_id, name, at_us, known_us
     FROM mail_events WHERE NOT is_send AND NOT is_delivery
   ), named AS (
-    SELECT sign, mail, known_us FROM signs JOIN sends USING (customer_id, name)
+    -- A campaign's id can repeat: the sign is of its send last before it, a clock's hour allowed.
+    SELECT sign, mail, known_us FROM signs ASOF JOIN sends
+      ON signs.customer_id = sends.customer_id AND signs.name = sends.name
+         AND signs.at_us + 3600000000 >= sends.sent_us
   ), unnamed AS (
     SELECT mail, known_us
     FROM (SELECT * FROM signs ANTI JOIN named USING (sign)) AS signs ASOF JOIN sends

@@ -79,7 +79,7 @@ def make_mail(con: duckdb.DuckDBPyConnection, rows: Table, customers: Table | No
     )
     acts = acts.filter(acts.known_day < acts.end_day)
     backend(con).create_table("act", acts, temp=True)
-    con.execute(_SENT_SQL)
+    con.execute(_SENT_SQL, {"told_days": TOLD_DAYS})
     con.execute(_REACTION_SQL, {"slack": SLACK_US})
     con.execute("DROP TABLE act")
 
@@ -106,6 +106,9 @@ def _what(alive: Table) -> StringValue:
     )
 
 
+TOLD_DAYS: Final = 98
+"""How long what was last known of a customer's mailbox stands in: a count looks back no farther."""
+
 _SENT_SQL: Final = """
 CREATE OR REPLACE TEMP TABLE sent AS
 WITH mine AS (
@@ -122,7 +125,10 @@ WITH mine AS (
                 AND mine.sending_domain IS NOT NULL)
   GROUP BY ALL
 )
-SELECT mine.* REPLACE (coalesce(mailbox_provider, told) AS mailbox_provider)
+SELECT mine.* REPLACE (
+  coalesce(mailbox_provider,
+           CASE WHEN greatest(day + 1, known_day) - told_day <= $told_days THEN told END)
+  AS mailbox_provider)
 FROM mine ASOF LEFT JOIN told
   ON mine.customer_id = told.customer_id AND told_day <= greatest(day + 1, known_day)
 """

@@ -72,6 +72,12 @@ class Selection:
     column: str = "value"
 
 
+MOST_DAYS: Final = 1100
+"""Days that are estimated: three years. A wrong date of long ago does not make ten thousand."""
+
+_OWN_SOURCES: Final = ("seed_list", "postmaster", "snds")
+
+
 @dataclass(frozen=True, slots=True)
 class _Frame:
     """What the axes stand for."""
@@ -90,14 +96,18 @@ class _Frame:
             cell: number for number, cell in enumerate(self.cells)
         }
         cell = np.array([place.get(pair, -1) for pair in _pairs(table)], dtype=np.int64)
-        return cell, np.asarray(table["day"].to_numpy(), dtype=np.int64) - self.first_day
+        day = np.asarray(table["day"].to_numpy(), dtype=np.int64) - self.first_day
+        return np.where(day >= 0, cell, -1), day
 
 
 def observed(evidence: pa.Table, readings: pa.Table, last_day: int) -> Observed:
     """The evidence and the readings (see evidence.py) of days before the midnight `last_day`."""
-    pairs = {*_pairs(evidence), *_pairs(readings)}
-    days = [*evidence["day"].to_pylist(), *readings["day"].to_pylist()]
-    first_day = min(days, default=last_day)
+    # DMARC and ARF reports are written by strangers, about domains that they name: they tell of
+    # cells that there are and make none.
+    own = readings.filter(pc.is_in(readings["source"], pa.array(_OWN_SOURCES)))
+    pairs = {*_pairs(evidence), *_pairs(own)}
+    days = [*evidence["day"].to_pylist(), *own["day"].to_pylist()]
+    first_day = max(min(days, default=last_day), last_day - MOST_DAYS)
     frame = _Frame(
         # What names no sending domain or no mailbox provider makes no cell.
         cells=tuple(sorted((d, p) for d, p in pairs if d and p)),
@@ -106,6 +116,7 @@ def observed(evidence: pa.Table, readings: pa.Table, last_day: int) -> Observed:
     )
     cell, day = frame.places(evidence)
     order = np.argsort(day, kind="stable")
+    order = order[cell[order] >= 0]
 
     def by_row(name: str) -> Floats:
         return np.array([evidence[f"{name}_{h}"].to_numpy()[order] for h in HORIZONS], np.float64)
@@ -170,8 +181,11 @@ def _totals(rows: pa.Table, frame: _Frame, column: str) -> tuple[Floats, Floats]
 def _sums(evidence: pa.Table, name: str, frame: _Frame) -> Floats:
     total = np.zeros(frame.shape)
     cell, day = frame.places(evidence)
+    there = cell >= 0
     for h, horizon in enumerate(HORIZONS):
-        np.add.at(total[h], (cell, day), evidence[f"{name}_{horizon}"].to_numpy())
+        np.add.at(
+            total[h], (cell[there], day[there]), evidence[f"{name}_{horizon}"].to_numpy()[there]
+        )
     return total
 
 

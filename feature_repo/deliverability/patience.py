@@ -17,6 +17,9 @@ import httpx
 
 from feature_repo.deliverability.errors import SourceUnavailable
 
+LONGEST_RETRY_S: Final = 86_400.0
+"""A server that asks for more is asked again after a day: it may have meant something else."""
+
 _AGAIN: Final = frozenset((408, 429, 500, 502, 503, 504))
 _QUOTA_WORDS: Final = ("rateLimitExceeded", "quotaExceeded", "RESOURCE_EXHAUSTED")
 
@@ -135,13 +138,13 @@ def retry_after(response: httpx.Response, now: datetime) -> float | None:
     """Seconds that the answer asks to wait (RFC 9110 10.2.3), None when it does not say."""
     written = response.headers.get("retry-after", "").strip()
     if written.isdigit():
-        return float(written[:9])
+        return min(float(written[:9]), LONGEST_RETRY_S)
     try:
         until = parsedate_to_datetime(written)
     except ValueError:
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
-    return max(0.0, (until - now).total_seconds())
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_RETRY_S)
 
 
 def _is_later(response: httpx.Response) -> bool:

@@ -113,7 +113,9 @@ class Postmaster:
         taken = readings_of(
             name, self.query(name, METRICS, days), {m.name: m for m in METRICS}, today
         )
-        taken.readings += missing(name, taken.readings, METRICS, days)
+        if not taken.rejects:
+            # A number that could not be read is not missing: it withdraws none that is known.
+            taken.readings += missing(name, taken.readings, METRICS, days)
         # What else can be asked must not cost the numbers themselves.
         if self._settings.feedback_loops:
             taken.add(_unless_refused(name, lambda: self._loops(name, days, today)))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Final
 
 import httpx
@@ -103,7 +104,11 @@ def pull(
     return done
 
 
-Asker = Callable[[date], Iterator[Taken]]
+Asker = Callable[[date, int], Iterator[Taken]]
+"""Asks as of a day; the number is of days that were missed since the last answer."""
+
+_MOST_MISSED_DAYS: Final = 53
+"""Sources keep some two months or more."""
 
 
 def _pull_one(
@@ -118,7 +123,8 @@ def _pull_one(
         return pulled
     retry_at = None
     try:
-        _take_all(settings, pulled, ask(now.date()), now, progress)
+        parts = ask(now.date(), _missed_days(before, now))
+        _take_all(settings, pulled, parts, pace.clock, progress)
     except SourceUnavailable as exc:
         pulled.outcome, pulled.message, retry_at = "failed", str(exc), exc.retry_at
     except SourceRefused as exc:
@@ -134,8 +140,23 @@ def _pull_one(
     return pulled
 
 
+def _known(now: datetime, day: date) -> datetime:
+    return now
+
+
+def _missed_days(before: SourceState, now: datetime) -> int:
+    """Days since the last answer beyond the one that is usual."""
+    if before.succeeded_at is None:
+        return 0
+    return min(max((now.date() - before.succeeded_at.date()).days - 1, 0), _MOST_MISSED_DAYS)
+
+
 def _take_all(
-    settings: Settings, pulled: Pulled, parts: Iterator[Taken], now: datetime, progress: Progress
+    settings: Settings,
+    pulled: Pulled,
+    parts: Iterator[Taken],
+    clock: Callable[[], datetime],
+    progress: Progress,
 ) -> None:
     store = Readings(settings.deliverability_path / "readings")
     for number, taken in enumerate(parts):
@@ -143,10 +164,12 @@ def _take_all(
         pulled.rejects += taken.rejects
         pulled.readings += len(taken.readings)
         if taken.readings:
+            # A pull takes minutes: what came after a midnight was not known before it.
+            now = clock()
             rows = to_table(
                 taken.readings,
                 source=pulled.source,
-                known_at=lambda day: now,
+                known_at=partial(_known, now),
                 raw_ref=f"pull:{now:%Y-%m-%dT%H:%M:%SZ}",
             )
             pulled.added += store.append(rows)
@@ -168,11 +191,12 @@ def _postmaster_asker(
 ) -> Asker:
     grant = _grant(limits)
 
-    def ask(today: date) -> Iterator[Taken]:
+    def ask(today: date, missed: int) -> Iterator[Taken]:
+        asked = limits.model_copy(update={"repull_days": limits.repull_days + missed})
         with _client("Postmaster Tools", limits.timeout_s, limits.requests_per_s, pace,
                      transport) as client:  # fmt: skip
             tokens = Tokens(grant, client, clock=pace.clock)
-            for answered in Postmaster(client, tokens, limits).pull(today):
+            for answered in Postmaster(client, tokens, asked).pull(today):
                 yield answered.taken
 
     return ask
@@ -192,9 +216,9 @@ def _snds_asker(settings: Settings, pace: Pace, transport: httpx.BaseTransport |
         )
         raise ConfigError(message)
 
-    def ask(today: date) -> Iterator[Taken]:
+    def ask(today: date, missed: int) -> Iterator[Taken]:
         with _client("SNDS", limits.timeout_s, limits.requests_per_s, pace, transport) as client:
-            days = snds.last_days(today, limits.repull_days)
+            days = snds.last_days(today, limits.repull_days + missed)
             yield from snds.Snds(client, key, ips).pull(days, today)
 
     return ask

@@ -81,14 +81,26 @@ class Snds:
 def parse_data(text: str, ips: SendingIps, today: date) -> Taken:
     """The readings in the CSV of data.aspx; bad rows are rejected one by one."""
     taken = Taken()
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
-        if not any(cell.strip() for cell in row):
-            continue
+    for number, line in enumerate(text.splitlines(), start=1):
         try:
-            taken.readings += _readings(row, ips, today)
+            row = _cells(line)
+            if any(row):
+                taken.readings += _readings(row, ips, today)
         except Unusable as exc:
             taken.rejects.append(exc.at(f"row {number}"))
     return taken
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line.
+
+    Raises:
+        Unusable: it is no line of CSV.
+    """
+    try:
+        return [cell.strip() for row in csv.reader([line]) for cell in row]
+    except csv.Error as exc:
+        raise Unusable(Why.BAD_ROW, f"it is no CSV ({exc})") from None
 
 
 def parse_blocks(text: str, ips: SendingIps, today: date) -> Taken:
@@ -97,8 +109,12 @@ def parse_blocks(text: str, ips: SendingIps, today: date) -> Taken:
     Rows of ipStatus.aspx: first IP, last IP, Yes or No, details.
     """
     taken, ranges = Taken(), []
-    for number, row in enumerate(csv.reader(text.splitlines()), start=1):
-        cells = [cell.strip() for cell in row]
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            cells = _cells(line)
+        except Unusable as exc:
+            taken.rejects.append(exc.at(f"row {number}"))
+            continue
         if not any(cells):
             continue
         if len(cells) < 3 or not _is_range(cells):

@@ -71,19 +71,21 @@ def build(
     full: bool = False,
     through: datetime,
     estimates: pa.Table | None = None,
+    wait_s: float = 0.0,
     progress: Progress = lambda step, share: None,
 ) -> BuildResult:
     """Bring every feature table up to the newest log row and, for windows, up to `through`.
 
     Incremental and full builds end in equal rows. A table is built anew when `full`, when its
     declaration changed, when the log is another one, or when `through` went back. `estimates` of
-    placement are taken as given, where this log holds too little to estimate from.
+    placement are taken as given, where this log holds too little to estimate from. Waits up
+    to `wait_s` for a build that is running.
 
     Raises:
         NotReady: the log is empty.
         StoreUnavailable: another build of this installation is running.
     """
-    with only_one(settings, "build"):
+    with only_one(settings, "build", wait_s=wait_s):
         snapshot = EventLog(settings.log_path).snapshot()
         if snapshot.last_position < 0:
             message = (
@@ -96,7 +98,7 @@ def build(
             progress("estimates", 0.0)
             last_day = activity.micros_since_epoch(through) // DAY_US
             if estimates is None:
-                estimates = update_estimates(settings, con, snapshot, last_day)
+                estimates = update_estimates(settings, con, snapshot, last_day, full=full)
             progress("estimates", 1.0)
 
             def impaired_at(day: int) -> str:

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 _TRACES: Final = (*(kind.value for kind in SEEN), CANARY)
 """A message that a person saw, or that Apple fetched, lay in the inbox."""
 
+_CUSTOMER_COST: Final = 20
+"""What a customer's clocks cost, in messages."""
+
 _PORTION: Final = 1_000_000
 """Messages that are folded at once: some 200 MB."""
 
@@ -65,7 +68,8 @@ def portions(con: duckdb.DuckDBPyConnection, view: str, bucket: str) -> Iterator
     """
     con.execute(_CUSTOMERS_SQL.format(view=view, bucket=bucket))
     counts = con.sql("SELECT number, mails FROM customer ORDER BY number").to_arrow_table()
-    total = np.cumsum(counts["mails"].to_numpy())
+    # A customer costs memory too, however little mail there was.
+    total = np.cumsum(counts["mails"].to_numpy() + _CUSTOMER_COST)
     portion = (total - 1) // _PORTION if total.size else total
     for number in np.unique(portion):
         first, after = np.searchsorted(portion, [number, number + 1])

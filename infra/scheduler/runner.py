@@ -70,6 +70,8 @@ class Runner:
             JobBusy: it runs already.
         """
         with self._only(job):
+            # A runner that was killed let go of the lock; what it started may work still.
+            self.recover(job.name)
             now = self.clock()
             log = self._log_file(job, now)
             me = Process(pid=os.getpid(), created=psutil.Process().create_time())
@@ -84,9 +86,10 @@ class Runner:
             self.ledger.trim(job.name)
             return ended
 
-    def recover(self) -> list[Run]:
-        """Note the runs whose runner died, and end what still works for them."""
-        lost = [run for run in self.ledger.runs(state=State.RUNNING) if not _alive(run.owner)]
+    def recover(self, job: str | None = None) -> list[Run]:
+        """Note the runs (of a job) whose runner died, and end what still works for them."""
+        running = self.ledger.runs(job, state=State.RUNNING)
+        lost = [run for run in running if not _alive(run.owner)]
         for run in lost:
             if run.child is not None:
                 _end(run.child, self.stop_s)

@@ -64,11 +64,13 @@ INSERT INTO receipts
   FROM logged AS a SEMI JOIN moved USING (event_id) JOIN logged AS b USING (event_id)
 """
 
-# A row counts from the later of its two times on.
+# A row counts from the later of its two times on. No decision can use one of after the last
+# decision: a build that ran since the log was read may have written such.
 _RECEIVED: Final = """
   (SELECT count(*) FROM stored ANTI JOIN receipts
      ON stored.customer_id = receipts.customer_id
-        AND greatest(event_us, created_us) = receipts.received_us)
+        AND greatest(event_us, created_us) = receipts.received_us
+   WHERE greatest(event_us, created_us) <= (SELECT max(at_us) FROM asked))
 """
 _MIDNIGHT: Final = (
     "(SELECT count(*) FROM stored WHERE greatest(event_us, created_us) % 86400000000 <> 0)"

@@ -165,14 +165,16 @@ def _row(
     is_within = highest >= low and lowest <= high
     words = f"between {low:.3g} and {high:.3g}" if low else f"<= {high:.3g}"
     detail = ""
-    if is_within:
+    if low <= found.value <= high:
         verdict = Verdict.PASSED
-    elif is_worse:
+    elif is_worse and not is_within:
         verdict = Verdict.FAILED
         detail = f"{name.replace('_', ' ')} is {found.value:.3g}, and the champion's is closer"
-    elif has_champion:
+    elif has_champion and not is_worse:
         verdict = Verdict.NOTED
-        detail = f"{name.replace('_', ' ')} is {found.value:.3g}; the champion's is no closer"
+        detail = (
+            f"{name.replace('_', ' ')} is {found.value:.3g}; the champion's is not surely closer"
+        )
     else:
         verdict = Verdict.ASKS
         detail = f"{name.replace('_', ' ')} is {found.value:.3g}, not {words}"

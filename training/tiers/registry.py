@@ -96,7 +96,10 @@ def propose_version(
 def _store(registry: Registry, standing: Standing, proposal: TierProposal) -> TierProposal:
     """The artifacts first: a tag never tells of a proposal that cannot be looked at."""
     _log_artifacts(registry, standing, proposal)
-    write_proposal(registry, standing, proposal)
+    with registry.moving():
+        # Looked at again: somebody may have decided while the proposal was made.
+        now = standing_of(registry, standing.target, standing.number)
+        write_proposal(registry, now, proposal)
     return proposal
 
 
@@ -162,9 +165,10 @@ def approve(
         if edited and proposed
         else None,
     }
-    # The trail first: what is in force is in it.
-    write_decision(registry, standing, decision)
-    write_approval(registry, standing, policy, by, at)
+    with registry.moving():
+        # The trail first: what is in force is in it.
+        write_decision(registry, standing, decision)
+        write_approval(registry, standing, policy, by, at)
     return TierPolicy(target, standing.number, standing.run_id, own_names, own_cuts, by, at)
 
 
@@ -190,7 +194,6 @@ def reject(
             f"{standing.status or 'not proposed'}. See `foresend tiers show {target}`."
         )
         raise NotReady(message)
-    write_rejection(registry, standing, by, at)
     decision = {
         "at": at.astimezone(UTC).isoformat(),
         "by": by,
@@ -199,7 +202,9 @@ def reject(
         "cuts": policy["cuts"],
         "reason": reason,
     }
-    write_decision(registry, standing, decision)
+    with registry.moving():
+        write_rejection(registry, standing, by, at)
+        write_decision(registry, standing, decision)
     return standing_of(registry, target, standing.number)
 
 

@@ -152,9 +152,9 @@ def write_approval(
 ) -> None:
     """Set the tags of an approval."""
     tags = {
+        POLICY_TAG: _text(policy),
         BY_TAG: by,
         AT_TAG: at.isoformat(),
-        POLICY_TAG: _text(policy),
         # Last, so that a server that reads in between finds nothing half approved.
         STATUS_TAG: APPROVED,
     }

@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from feature_repo.config import Config
 from feature_repo.errors import NotReady
 from serving.tiers import STATUS_TAG
-from training.registry import CHAMPION, Registry
+from training.registry import CHALLENGER, CHAMPION, Registry
 from training.tiers.registry import propose_version
 from training.tiers.rules import tier_rules
 from training.trail import KIND
@@ -42,7 +42,9 @@ def find_done(registry: Registry, target: str, moment: Moment, as_of: datetime) 
         for run in _trainings(registry, target, tag, value):
             same = tag == WEEKLY or run.data.params.get("as_of") == as_of.isoformat()
             outcome = outcome_of(registry, run)
-            if outcome is not None and (same or may_differ):
+            # A leak that another training found may have been mended since.
+            is_theirs = may_differ and outcome is not None and outcome.status is not Status.LEAK
+            if outcome is not None and (same or is_theirs):
                 return outcome
     return None
 
@@ -65,11 +67,10 @@ def outcome_of(registry: Registry, run: Run) -> Outcome | None:
     """What came of a run; None when it did not come to its end."""
     tags = run.data.tags
     leaks = tags.get("audit.status") == "critical"
-    if run.info.status not in _DONE or (run.info.status == "FAILED" and not leaks):
-        return None
     target, run_id = tags["target"], str(run.info.run_id)
     version = next((v for v in registry.versions(target) if v.run_id == run_id), None)
-    if version is None and not leaks:
+    # The version appears when all else is stored: with one, it matters little how the run ended.
+    if version is None and not (leaks and run.info.status in _DONE):
         return None
     passed = tags.get("gate.status") == "passed"
     status = Status.LEAK if leaks else Status.PASSED if passed else Status.GATE
@@ -83,6 +84,16 @@ def outcome_of(registry: Registry, run: Run) -> Outcome | None:
         run_id=run_id,
         found=True,
     )
+
+
+def add_alias(registry: Registry, outcome: Outcome) -> None:
+    """Make the newest version that passed the challenger when its training was killed before."""
+    if outcome.version is None or outcome.status is not Status.PASSED:
+        return
+    is_newest = str(registry.versions(outcome.target)[0].version) == outcome.version
+    if is_newest and outcome.version not in registry.aliases(outcome.target).values():
+        with registry.answering():
+            registry.set_alias(outcome.target, CHALLENGER, outcome.version)
 
 
 def add_tiers(registry: Registry, config: Config, outcome: Outcome) -> None:

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 import duckdb
 import structlog
+from deltalake.exceptions import DeltaError
+from feast.errors import FeastError
 from lightgbm.basic import LightGBMError
 from mlflow.exceptions import MlflowException
 
@@ -30,13 +32,16 @@ from training.folds import TooFewRows
 from training.reading import newest_received
 from training.registry import Registry, open_registry
 from training.run import train
-from training.weekly.found import add_tiers, evidence_of, find_done, mark, still_there
+from training.weekly.found import add_alias, add_tiers, evidence_of, find_done, mark, still_there
 from training.weekly.page import write_report
 from training.weekly.state import Moment, Outcome, Status, WeekState, load_state, save_state
 
 LOCK: Final = "weekly"
 
 _LEAK_CODE: Final = 1
+_PATIENCE_S: Final = 3600.0
+"""How long a build or an erasure that is under way may take."""
+
 _WORST_FIRST: Final = (1, 2, 3, 4)
 
 Progress = Callable[[str], None]
@@ -44,7 +49,7 @@ Progress = Callable[[str], None]
 _DEFECTS: Final = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError),
-    *(duckdb.Error, LightGBMError, MlflowException),
+    *(duckdb.Error, DeltaError, FeastError, LightGBMError, MlflowException),
 )
 """What a broken library or a mistake of ours looks like: the other targets do not pay for it."""
 
@@ -133,6 +138,7 @@ def _do(
         if as_of is not None and not force:
             outcome = find_done(registry, name, work.moment, as_of)
             if outcome is not None:
+                add_alias(registry, outcome)
                 add_tiers(registry, work.config, outcome)
         if outcome is None:
             outcome = _train(work, name, as_of, trouble)
@@ -167,7 +173,7 @@ def _prepare(work: Work) -> str | None:
     if work.pull is not None:
         try:
             work.pull(work.progress)
-        except ForesendError as exc:
+        except (ForesendError, *_DEFECTS) as exc:
             # Placement that lags makes models a little worse; it stops none.
             log.warning("placement_not_pulled", why=str(exc))
     try:
@@ -175,6 +181,7 @@ def _prepare(work: Work) -> str | None:
             work.settings,
             # Never back: rows that exist are right for every earlier time, too.
             through=work.clock(),
+            wait_s=_PATIENCE_S,
             progress=lambda step, share: work.progress(f"features: {step} {share:.0%}"),
         )
     except NotReady as exc:
