@@ -15,7 +15,9 @@ import pytest
 import redis
 
 from feature_repo import online
-from feature_repo.event import Event
+from feature_repo.deliverability.reading import Reading, to_table
+from feature_repo.deliverability.readings import Readings
+from feature_repo.event import Event, EventType
 from feature_repo.history.build import build
 from feature_repo.history.erase import Online, Stores, erase
 from feature_repo.history.erase_person import Person
@@ -90,7 +92,8 @@ def stores(settings: Settings, client: redis.Redis) -> Iterator[Stores]:
 def full(stores: Stores, settings: Settings, client: redis.Redis) -> Stores:
     """An installation in which every store knows both customers."""
     events = landed(settings)
-    LogWriter(settings).append(events)
+    LogWriter(settings).append([*events, *unseen_sends()])
+    collapsed(settings)
     build(settings, through=NOW)
     load(settings, client, as_of=NOW)
     client.zadd(owed_key(settings.project), {ANN: 1.0, BOB: 2.0})
@@ -102,6 +105,44 @@ def full(stores: Stores, settings: Settings, client: redis.Redis) -> Stores:
     predict(settings)
     quarantine(settings)
     return stores
+
+
+def unseen_sends() -> list[Event]:
+    """A message each that went to spam: silence that `customer_placement` keeps."""
+    at = NOW - timedelta(days=2)
+    return [
+        Event(
+            event_id=f"sent-{customer}",
+            type=EventType.SENT,
+            customer_id=customer,
+            event_time=at,
+            received_time=at,
+            message_id=f"unseen-{customer}",
+            sending_domain="news.example",
+            mailbox_provider="google",
+        )
+        for customer in (ANN, BOB)
+    ]
+
+
+def collapsed(settings: Settings) -> None:
+    """Seed lists that found all of the messages' days in spam."""
+    days = [(NOW - timedelta(days=back)).date() for back in range(4, 0, -1)]
+    counts = {"inbox": 0.0, "tab": 0.0, "spam": 30.0, "missing": 0.0}
+    readings = [
+        Reading(
+            sending_domain="news.example",
+            mailbox_provider="google",
+            day=day,
+            metric=f"seed_{where}",
+            value=count,
+            n=30.0,
+        )
+        for day in days
+        for where, count in counts.items()
+    ]
+    rows = to_table(readings, source="seed_list", known_at=lambda day: NOW - timedelta(days=1))
+    Readings(settings.deliverability_path / "readings").append(rows)
 
 
 def landed(settings: Settings) -> list[Event]:
@@ -189,8 +230,9 @@ def traces(stores: Stores, customer: str, address: str) -> set[str]:
 def test_a_person_is_in_no_store_afterwards_and_others_are_in_all(full: Stores) -> None:
     everywhere = {
         "raw records", "log rows", "activity rows", "customer_daily rows",
-        "customer_profile rows", "rows of a Parquet file", "quarantined events",
-        "quarantined rows", "online entries", "queued messages", "dead letters", "bytes of a file",
+        "customer_placement rows", "customer_profile rows", "rows of a Parquet file", "quarantined events",
+        "quarantined rows", "online entries", "queued messages", "dead letters",
+        "bytes of a file",
     }  # fmt: skip
     assert traces(full, ANN, ADDRESS) == everywhere
 

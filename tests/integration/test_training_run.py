@@ -451,7 +451,8 @@ def test_a_version_logged_without_a_server_is_read_over_rest_by_one_started_late
     # And the other way round: trained through the server, without naming it in the settings, and
     # promoted by nobody.
     declared = tmp_path / "foresend.yaml"
-    declared.write_text(SHIPPED.read_text() + "promotion: auto\n")
+    shipped = SHIPPED.read_text()
+    declared.write_text(shipped.replace("promotion: manual", "promotion: auto"))
     automatic = Settings(home=installed.home, config=declared)
     (installed.home / "state" / "stack.json").write_text(
         f'{{"services": {{"mlflow": {{"url": "{server}"}}}}}}'
