@@ -229,11 +229,20 @@ def traces(stores: Stores, customer: str, address: str) -> set[str]:
 
 def test_a_person_is_in_no_store_afterwards_and_others_are_in_all(full: Stores) -> None:
     everywhere = {
-        "raw records", "log rows", "activity rows", "customer_daily rows",
-        "customer_placement rows", "customer_profile rows", "rows of a Parquet file", "quarantined events",
-        "quarantined rows", "online entries", "queued messages", "dead letters",
+        "raw records",
+        "log rows",
+        "activity rows",
+        "customer_daily rows",
+        "customer_placement rows",
+        "customer_profile rows",
+        "rows of a Parquet file",
+        "quarantined events",
+        "quarantined rows",
+        "online entries",
+        "queued messages",
+        "dead letters",
         "bytes of a file",
-    }  # fmt: skip
+    }
     assert traces(full, ANN, ADDRESS) == everywhere
 
     receipt, path = forget(full)
