@@ -39,7 +39,7 @@ class XgBoost:
         rows = np.ascontiguousarray(matrix)
         # The names were compared at load; here they would have to come with every row.
         found = self.booster.inplace_predict(rows, predict_type="margin", validate_features=False)
-        return np.asarray(found, dtype=np.float64)
+        return np.asarray(found, dtype=np.float64).reshape(-1)
 
     def contributions(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """SHAP values of the log-odds, and in the last column their mean over the training rows."""

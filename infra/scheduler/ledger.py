@@ -137,9 +137,9 @@ class Ledger:
         """Runs, newest first."""
         with self._open() as con:
             found = con.execute(
-                "SELECT * FROM runs WHERE (?1 IS NULL OR job = ?1) AND (?2 IS NULL OR state = ?2) "
-                "ORDER BY id DESC LIMIT ?3",
-                (job, state, limit),
+                "SELECT * FROM runs WHERE (:job IS NULL OR job = :job) "
+                "AND (:state IS NULL OR state = :state) ORDER BY id DESC LIMIT :limit",
+                {"job": job, "state": state, "limit": limit},
             ).fetchall()
         return [_run(row) for row in found]
 
