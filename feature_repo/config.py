@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -78,6 +78,24 @@ def read_config(path: Path) -> Config:
         targets={str(name): _target(path, name, declared) for name in declared},
         sections={str(key): value for key, value in document.items() if key != "targets"},
     )
+
+
+def keys_of(value: object, where: str, known: Sequence[str]) -> Mapping[str, Any]:
+    """A part of a file as the mapping it must be, of known keys only; `where` begins with the file.
+
+    Raises:
+        ConfigError: it is none, or has a key that is not known.
+    """
+    if not isinstance(value, Mapping):
+        message = (
+            f"{where} has value {value!r}; it must be a mapping, it has keys: {', '.join(known)}."
+        )
+        raise ConfigError(message)
+    for key in value:
+        if key not in known:
+            message = f"{where}.{key} is not a key{suggestion(key, known)}; use {', '.join(known)}."
+            raise ConfigError(message)
+    return value
 
 
 def _target(path: Path, name: object, declared: Mapping[Any, Any]) -> Target:

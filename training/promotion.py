@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from feature_repo.config import Config
+from feature_repo.config import Config, keys_of
 from feature_repo.errors import ConfigError
 from feature_repo.targets import suggestion
 
@@ -73,7 +72,7 @@ def promotion_of(config: Config) -> Promotion:
     if isinstance(declared, str):
         return Promotion(mode=_mode(config.path, SECTION, declared))
     known = ("mode", "least_positives", "margins")
-    section = _mapping(config.path, SECTION, declared, known)
+    section = keys_of(declared, f"{config.path}: {SECTION}", known)
     return Promotion(
         mode=_mode(config.path, f"{SECTION}.mode", section.get("mode", Mode.MANUAL.value)),
         least_positives=_count(config.path, section.get("least_positives", 200)),
@@ -98,7 +97,7 @@ def _count(path: Path, value: Any) -> int:
 
 def _margins(path: Path, value: Any) -> Margins:
     known = tuple(margin.name for margin in fields(Margins))
-    section = _mapping(path, f"{SECTION}.margins", value, known)
+    section = keys_of(value, f"{path}: {SECTION}.margins", known)
     for key, number in section.items():
         least, most = (
             (1.0, math.inf) if key == "calibration_slope" else (0.0, _MOST.get(key, 100.0))
@@ -111,17 +110,3 @@ def _margins(path: Path, value: Any) -> Margins:
             )
             raise ConfigError(message)
     return Margins(**{key: float(number) for key, number in section.items()})
-
-
-def _mapping(path: Path, name: str, value: Any, known: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        message = f"{path}: {name} has value {value!r}; it has keys: {', '.join(known)}."
-        raise ConfigError(message)
-    for key in value:
-        if key not in known:
-            message = (
-                f"{path}: {name}.{key} is not a key{suggestion(key, known)}; "
-                f"{name} has: {', '.join(known)}."
-            )
-            raise ConfigError(message)
-    return value

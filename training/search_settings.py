@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from feature_repo.config import Config
+from feature_repo.config import Config, keys_of
 from feature_repo.errors import ConfigError
-from feature_repo.targets import suggestion
 
 SECTION: Final = "training"
 LONGEST_MINUTES: Final = 24 * 60
@@ -34,19 +32,7 @@ def training_settings_of(config: Config) -> TrainingSettings:
     declared = config.sections.get(SECTION)
     if declared is None:
         return TrainingSettings()
-    if not isinstance(declared, Mapping):
-        message = (
-            f"{config.path}: {SECTION} has value {declared!r}; write its fields, for example "
-            "training: {search_minutes: 10}."
-        )
-        raise ConfigError(message)
-    for key in declared:
-        if key not in _FIELDS:
-            message = (
-                f"{config.path}: {SECTION}.{key} is not a field{suggestion(key, _FIELDS)}; "
-                f"fields are {', '.join(_FIELDS)}."
-            )
-            raise ConfigError(message)
+    declared = keys_of(declared, f"{config.path}: {SECTION}", _FIELDS)
     value = declared.get("search_minutes", 0.0)
     if not _is_minutes(value):
         message = (

@@ -18,7 +18,6 @@ from email.header import Header
 from email.message import Message
 from email.parser import BytesParser
 from email.utils import parseaddr, parsedate_to_datetime
-from pathlib import Path
 from typing import Final
 
 from feature_repo.deliverability.declaration import Complaints
@@ -206,8 +205,3 @@ def _time(text: str) -> datetime | None:
         return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def read_mails(path: Path) -> Iterator[bytes]:
-    """The mails of a file."""
-    yield from split_mails(path.read_bytes())

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
 
-from feature_repo.config import Config
+from feature_repo.config import Config, keys_of
 from feature_repo.deliverability.reading import Unusable, domain
 from feature_repo.errors import ConfigError
-from feature_repo.targets import suggestion
 
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -68,27 +67,17 @@ def declaration(config: Config) -> Declaration:
     Raises:
         ConfigError: it cannot be used; the message names the file and the key.
     """
-    section = config.sections.get("deliverability") or {}
+    where = f"{config.path}: deliverability"
+    section = keys_of(config.sections.get("deliverability") or {}, where, _KEYS)
+    complaints = section.get("complaints") or {}
     try:
-        checked = _mapping("deliverability", section, _KEYS)
         return Declaration(
-            sending_ips=_sending_ips(checked.get("sending_ips") or {}),
-            complaints=_complaints(checked.get("complaints") or {}),
+            sending_ips=_sending_ips(section.get("sending_ips") or {}),
+            complaints=_complaints(keys_of(complaints, f"{where}.complaints", _COMPLAINT_KEYS)),
         )
     except ValueError as exc:
         message = f"{config.path}: {exc}."
         raise ConfigError(message) from exc
-
-
-def _mapping(where: str, value: object, known: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        message = f"{where} has value {value!r}; write a mapping with {', '.join(known)}"
-        raise ValueError(message)
-    for key in value:
-        if key not in known:
-            message = f"{where}.{key} is not a key{suggestion(key, known)}; use {', '.join(known)}"
-            raise ValueError(message)
-    return value
 
 
 def _sending_ips(value: object) -> SendingIps:
@@ -109,14 +98,13 @@ def _sending_ips(value: object) -> SendingIps:
     return SendingIps(tuple(networks))
 
 
-def _complaints(value: object) -> Complaints:
+def _complaints(value: Mapping[str, Any]) -> Complaints:
     where = "deliverability.complaints"
-    checked = _mapping(where, value, _COMPLAINT_KEYS)
-    header = checked.get("customer_header", "X-Foresend-Customer")
+    header = value.get("customer_header", "X-Foresend-Customer")
     if not isinstance(header, str) or not _HEADER.fullmatch(header):
         message = f"{where}.customer_header has value {header!r}; give the name of a mail header"
         raise ValueError(message)
-    verp = checked.get("verp")
+    verp = value.get("verp")
     return Complaints(customer_header=header, verp=None if verp is None else _pattern(where, verp))
 
 

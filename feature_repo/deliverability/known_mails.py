@@ -16,7 +16,7 @@ from typing import Final
 import duckdb
 import ibis
 
-from feature_repo.deliverability.mail import SEEN
+from feature_repo.deliverability.mail import SEEN, SLACK_US
 from feature_repo.event import HUMAN_MACHINES, EventType, Machine
 from feature_repo.history.log import Snapshot
 from feature_repo.history.sql_functions import epoch_us
@@ -54,7 +54,7 @@ def make_mails(con: duckdb.DuckDBPyConnection, snapshot: Snapshot, at: datetime)
     )
     query = ibis.to_sql(chosen, dialect="duckdb")
     con.execute(f"CREATE OR REPLACE TEMP TABLE mail_events AS {query}")
-    con.execute(_MAILS_SQL, {"within": UNNAMED_DAYS * 86_400_000_000})
+    con.execute(_MAILS_SQL, {"within": UNNAMED_DAYS * 86_400_000_000, "slack": SLACK_US})
 
 
 _COLUMNS: Final = (
@@ -94,7 +94,7 @@ CREATE OR REPLACE TEMP TABLE mails AS
     -- A campaign's id can repeat: the sign is of its send last before it, a clock's hour allowed.
     SELECT sign, mail, known_us FROM signs ASOF JOIN sends
       ON signs.customer_id = sends.customer_id AND signs.name = sends.name
-         AND signs.at_us + 3600000000 >= sends.sent_us
+         AND signs.at_us + $slack >= sends.sent_us
   ), unnamed AS (
     SELECT mail, known_us
     FROM (SELECT * FROM signs ANTI JOIN named USING (sign)) AS signs ASOF JOIN sends

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from feature_repo.config import Config
+from feature_repo.config import Config, keys_of
 from feature_repo.errors import ConfigError
 from feature_repo.targets import suggestion
 from serving.tiers import BadPolicy, checked
@@ -54,26 +54,15 @@ def tier_rules(config: Config, target: str) -> TierRules:
     """
     section = config.sections.get("tiers") or {}
     where = f"{config.path}: tiers"
-    overall = _mapping(section, where, (*_KEYS, "targets"))
-    own = _mapping(overall.get("targets") or {}, f"{where}.targets", tuple(config.targets))
+    overall = keys_of(section, where, (*_KEYS, "targets"))
+    own = keys_of(overall.get("targets") or {}, f"{where}.targets", tuple(config.targets))
     for name, raw in own.items():
         # All are read, so that a mistake is found whichever target is trained first.
-        _rules(_mapping(raw, f"{where}.targets.{name}", _KEYS), f"{where}.targets.{name}", _DEFAULT)
+        _rules(keys_of(raw, f"{where}.targets.{name}", _KEYS), f"{where}.targets.{name}", _DEFAULT)
     base = _rules(overall, where, _DEFAULT)
     if target not in own:
         return base
     return _rules(own[target], f"{where}.targets.{target}", base)
-
-
-def _mapping(raw: object, where: str, known: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(raw, dict):
-        message = f"{where} has value {raw!r}; it must be a mapping of {', '.join(known)}."
-        raise ConfigError(message)
-    for key in raw:
-        if key not in known:
-            message = f"{where}.{key} is not known{suggestion(key, known)}; use {', '.join(known)}."
-            raise ConfigError(message)
-    return raw
 
 
 def _rules(raw: Mapping[str, Any], where: str, base: TierRules) -> TierRules:
@@ -111,7 +100,7 @@ def _names(raw: object, where: str) -> tuple[str, ...]:
 
 
 def _capacity(raw: object, names: tuple[str, ...], where: str) -> tuple[float, ...]:
-    shares = _mapping(raw, where, names)
+    shares = keys_of(raw, where, names)
     for name, share in shares.items():
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
             message = f"{where}.{name} has value {share!r}; give a share between 0 and 1."
