@@ -34,7 +34,7 @@ class Scored:
 
 
 def wait_for_model(client: httpx.Client, target: str, version: str) -> None:
-    """Wait until the API answers with the promoted version.
+    """Wait until the API answers with the promoted version and the tiers approved for it.
 
     Raises:
         NotReady: it did not within a minute.
@@ -43,12 +43,18 @@ def wait_for_model(client: httpx.Client, target: str, version: str) -> None:
     answer = "no answer"
     while time.monotonic() < deadline:
         response = client.post("/v1/score", json=_request(target, ["nobody"], None))
-        if response.is_success and str(response.json()["model"]["version"]) == version:
+        if response.is_success and _is_served(response.json(), version):
             return
         answer = f"{response.status_code} {response.text[:200]}"
         time.sleep(0.25)
     message = f"The API did not serve {target} version {version} in time; it answered {answer}."
     raise NotReady(message)
+
+
+def _is_served(answer: dict[str, Any], version: str) -> bool:
+    """Whether both have arrived: the server follows a promotion and an approval one by one."""
+    policy = answer["tier_policy"]
+    return answer["model"]["version"] == version and policy is not None and policy["is_current"]
 
 
 def score_all(
