@@ -1,0 +1,1 @@
+"""Who is let in and how much at once: the gate, rate limits, worker processes."""

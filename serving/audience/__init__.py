@@ -1,0 +1,1 @@
+"""Scoring a whole segment as a job."""

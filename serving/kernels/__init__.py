@@ -1,0 +1,1 @@
+"""Exact and fast calls of the boosters' C libraries."""

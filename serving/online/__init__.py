@@ -1,0 +1,1 @@
+"""The online store as serving reads it: connection, breaker, decoding."""
