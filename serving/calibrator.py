@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def sigmoid(margin: FloatArray) -> FloatArray:
     [0.5, 0.0]
     """
     small = np.exp(-np.abs(margin))
-    return np.where(margin >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
+    return np.where(margin >= 0, 1.0, small) / (1.0 + small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,16 @@ class Isotonic:
 
     margins: tuple[float, ...]
     probabilities: tuple[float, ...]
+    #: Both as arrays: made once, because making them costs more than a score.
+    _knots: tuple[FloatArray, FloatArray] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        knots = (np.array(self.margins, dtype=np.float64), np.array(self.probabilities, np.float64))
+        object.__setattr__(self, "_knots", knots)
 
     def apply(self, margin: FloatArray) -> FloatArray:
         """Probabilities of the margins."""
-        return np.asarray(np.interp(margin, self.margins, self.probabilities), dtype=np.float64)
+        return np.asarray(np.interp(margin, *self._knots), dtype=np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """What `calibrator_from_json` reads."""

@@ -19,6 +19,10 @@ class Estimator(Protocol):
 
     kind: ClassVar[str]
 
+    @property
+    def method(self) -> str:
+        """How `reasons` are found: `path` or `linear`."""
+
     def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """Log-odds of each row of a matrix whose columns are `features`."""
 
@@ -26,6 +30,12 @@ class Estimator(Protocol):
         """What each feature adds to each row's log-odds; the last column is what all rows share.
 
         A row's values sum to its margin, but for rounding.
+        """
+
+    def reasons(self, matrix: FloatArray, features: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """The margin of each row to the last bit, and contributions cheap enough to serve.
+
+        They have the form of `contributions`, and sum to the margin but for rounding.
         """
 
     def texts(self) -> Mapping[str, str]:
@@ -45,6 +55,11 @@ class Blend:
 
     kind: ClassVar[str] = "blend"
 
+    @property
+    def method(self) -> str:
+        """`linear` when all members are."""
+        return "path" if any(member.method == "path" for member in self.members) else "linear"
+
     def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """Log-odds of each row of a matrix whose columns are `features`."""
         total = np.zeros(matrix.shape[0], dtype=np.float64)
@@ -58,6 +73,16 @@ class Blend:
         for member, share in zip(self.members, self.shares, strict=True):
             total += share * member.contributions(matrix, features)
         return total
+
+    def reasons(self, matrix: FloatArray, features: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """The weighted means of the members' margins and reasons."""
+        total = np.zeros(matrix.shape[0], dtype=np.float64)
+        parts = np.zeros((matrix.shape[0], len(features) + 1), dtype=np.float64)
+        for member, share in zip(self.members, self.shares, strict=True):
+            margin, added = member.reasons(matrix, features)
+            total += share * margin
+            parts += share * added
+        return total, parts
 
     def texts(self) -> Mapping[str, str]:
         """The files of all members."""
@@ -75,6 +100,7 @@ def read_estimator(spec: Mapping[str, Any], texts: Mapping[str, str]) -> Estimat
     Raises:
         KeyError: a part is missing.
         ValueError: the kind is unknown, or it reads other features than are listed.
+        EngineFailed: a library refuses the trees.
     """
     if spec["estimator"] != Blend.kind:
         return _single(spec["estimator"], spec, texts)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from serving.calibrator import FloatArray
 
@@ -48,51 +49,109 @@ class LevelTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class _Terms:
+    """All terms as vectors, for matrices of one list of features."""
+
+    #: Columns of the numbers; beside it one value per number.
+    number_at: npt.NDArray[np.intp]
+    low: FloatArray
+    high: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+    weight: FloatArray
+    missing: FloatArray
+    #: Columns of the levels, how many each has, and where its weights begin.
+    level_at: npt.NDArray[np.intp]
+    level_count: npt.NDArray[np.intp]
+    level_start: npt.NDArray[np.intp]
+    #: The weights of all levels, each followed by its `other`.
+    level_weight: FloatArray
+
+    @classmethod
+    def of(cls, logistic: Logistic, features: Sequence[str]) -> _Terms:
+        """The terms of a regression."""
+        place = {name: at for at, name in enumerate(features)}
+        numbers, levels = logistic.numbers, logistic.levels
+        count = np.array([len(term.weights) for term in levels], dtype=np.intp)
+        flat = [weight for term in levels for weight in (*term.weights, term.other)]
+        return cls(
+            number_at=np.array([place[term.feature] for term in numbers], dtype=np.intp),
+            low=np.array([term.low for term in numbers]),
+            high=np.array([term.high for term in numbers]),
+            mean=np.array([term.mean for term in numbers]),
+            scale=np.array([term.scale for term in numbers]),
+            weight=np.array([term.weight for term in numbers]),
+            missing=np.array([term.missing for term in numbers]),
+            level_at=np.array([place[term.feature] for term in levels], dtype=np.intp),
+            level_count=count,
+            level_start=np.cumsum(count + 1) - (count + 1),
+            level_weight=np.array(flat, dtype=np.float64),
+        )
+
+    def added(self, matrix: FloatArray) -> FloatArray:
+        """What each term adds to each row, the numbers first: (rows, terms)."""
+        columns = matrix.take(self.number_at, axis=1)
+        standard = (squash(np.clip(columns, self.low, self.high)) - self.mean) / self.scale
+        added = np.where(np.isnan(columns), self.missing, self.weight * standard)
+        if not len(self.level_at):
+            return added
+        codes = matrix.take(self.level_at, axis=1)
+        # NaN is less than nothing, so that it counts as no level.
+        place = np.where(codes < self.level_count, codes, self.level_count).astype(np.intp)
+        return np.concatenate((added, self.level_weight[place + self.level_start]), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
 class Logistic:
     """The fitted terms. A row's margin does not depend on the rows beside it, to the last bit."""
 
     intercept: float
     numbers: tuple[NumberTerm, ...]
     levels: tuple[LevelTerm, ...]
+    _terms: dict[tuple[str, ...], _Terms] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     kind: ClassVar[str] = "logistic"
+    method: ClassVar[str] = "linear"
 
     def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """Log-odds of each row of a matrix whose columns are `features`."""
-        # Term by term: a BLAS product adds in another order for one row than for many.
-        total = np.full(matrix.shape[0], self.intercept, dtype=np.float64)
-        for _, values in self._terms(matrix, features):
-            total += values
-        return total
+        return self._sum(self._of(features).added(matrix))
 
     def contributions(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """What each feature adds to each row's log-odds, and in the last column the intercept.
 
         A number adds nothing at its mean over the training rows.
         """
-        found = np.zeros((matrix.shape[0], len(features) + 1), dtype=np.float64)
-        for position, values in self._terms(matrix, features):
-            found[:, position] = values
-        found[:, -1] = self.intercept
-        return found
+        return self.reasons(matrix, features)[1]
 
-    def _terms(
-        self, matrix: FloatArray, features: Sequence[str]
-    ) -> Iterator[tuple[int, FloatArray]]:
-        """The column of each term's feature, and what the term adds to each row."""
-        positions = {name: i for i, name in enumerate(features)}
-        for number in self.numbers:
-            position = positions[number.feature]
-            column = matrix[:, position]
-            bounded = np.clip(column, number.low, number.high)
-            standard = (squash(bounded) - number.mean) / number.scale
-            yield position, np.where(np.isnan(column), number.missing, number.weight * standard)
-        for level in self.levels:
-            position = positions[level.feature]
-            column = matrix[:, position]
-            weights = np.array([*level.weights, level.other], dtype=np.float64)
-            code = np.where(np.isnan(column), len(level.weights), column).astype(np.int64)
-            yield position, weights[code]
+    def reasons(self, matrix: FloatArray, features: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """The margin and the contributions, which are the same ones here."""
+        terms = self._of(features)
+        added = terms.added(matrix)
+        parts = np.zeros((matrix.shape[0], len(features) + 1), dtype=np.float64)
+        parts[:, np.concatenate((terms.number_at, terms.level_at))] = added
+        parts[:, -1] = self.intercept
+        return self._sum(added), parts
+
+    def _of(self, features: Sequence[str]) -> _Terms:
+        key = tuple(features)
+        terms = self._terms.get(key)
+        if terms is None:
+            terms = self._terms[key] = _Terms.of(self, key)
+        return terms
+
+    def _sum(self, added: FloatArray) -> FloatArray:
+        """The intercept, then term after term.
+
+        Neither a BLAS product nor `sum` will do: they add in another order for one row than for
+        many.
+        """
+        total = np.empty((added.shape[0], added.shape[1] + 1))
+        total[:, 0] = self.intercept
+        total[:, 1:] = added
+        return np.add.accumulate(total, axis=1)[:, -1]
 
     def texts(self) -> Mapping[str, str]:
         """No file of its own: it is in the specification."""

@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import lightgbm
 import numpy as np
 
 from feature_repo.errors import ForesendError
+from serving.attribution import Explanation, explanation
 from serving.calibrator import Calibrator, FloatArray, calibrator_from_json
 from serving.encoder import Columns, Encoder
 from serving.estimators import Estimator, read_estimator
+from serving.kernels.libraries import EngineFailed
 
 SCHEMA_VERSION: Final = 1
 SPEC: Final = "spec.json"
@@ -33,6 +34,12 @@ MANIFEST: Final = "manifest.json"
 
 TOLERANCE: Final = 1e-12
 """How far an example may be off: exp and log1p differ in their last bit between processors."""
+
+REASONS_WITHIN: Final = 1e-9
+"""How far the reasons of a score may miss it."""
+
+_NEIGHBOURS: Final = 8
+"""Copies of a row among which it is scored; more than an engine scores one by one."""
 
 
 class ModelUnusable(ForesendError):
@@ -104,7 +111,16 @@ class ScoringModel:
         Raises:
             ModelUnusable: a feature of the model is not among the columns.
         """
-        return self.calibrator.apply(self.raw(columns))
+        return self.score_matrix(self._matrix(columns))
+
+    def score_matrix(self, matrix: FloatArray) -> FloatArray:
+        """Probability of the target for each row of a matrix of the encoder or a MatrixReader."""
+        return self.calibrator.apply(self.estimator.margin(matrix, self.encoder.features))
+
+    def explain(self, matrix: FloatArray) -> Explanation:
+        """What each feature adds to each row's probability; see `serving.attribution`."""
+        margin, parts = self.estimator.reasons(matrix, self.encoder.features)
+        return explanation(margin, parts, self.calibrator, self.estimator.method)
 
     def with_examples(self, columns: Columns) -> ScoringModel:
         """The same model, carrying these rows and their scores to check itself at load."""
@@ -122,28 +138,39 @@ class ScoringModel:
         )
 
     def check(self) -> None:
-        """Recompute the examples, together and one by one.
+        """Recompute the examples, among others and one by one, and their reasons.
 
         Raises:
-            ModelUnusable: a score is not the one that was logged, or depends on its neighbours.
+            ModelUnusable: a score is not the one that was logged or depends on its neighbours, or
+                the reasons do not sum to it.
         """
-        if not self.examples:
-            return
-        columns = _unplain(self.examples["columns"], self.categorical)
+        # A row of which nothing is known is scored whatever the examples hold.
+        rows = np.full((1, len(self.feature_names)), np.nan)
+        if self.examples:
+            columns = _unplain(self.examples["columns"], self.categorical)
+            rows = np.concatenate((rows, self.encoder.matrix(columns)))
+        # The calls for one row and for many are different ones.
+        scores = self.score_matrix(np.repeat(rows, _NEIGHBOURS, axis=0))[::_NEIGHBOURS]
+        if self.examples:
+            self._check_logged(scores[1:])
+        alone = [self.score_matrix(rows[at : at + 1])[0] for at in range(len(rows))]
+        if alone != scores.tolist():
+            message = f"Model of {self.target!r} scores a row differently among others than alone."
+            raise ModelUnusable(message)
+        reasons = self.explain(rows)
+        off = np.abs(reasons.base + reasons.points.sum(axis=1) - scores)
+        # Not a number is not within anything.
+        if not (off <= REASONS_WITHIN).all():
+            message = f"The reasons of the model of {self.target!r} do not sum to its scores."
+            raise ModelUnusable(message)
+
+    def _check_logged(self, scores: FloatArray) -> None:
         expected = np.asarray(self.examples["scores"], dtype=np.float64)
-        scores = self.predict(columns)
         if scores.shape != expected.shape or np.max(np.abs(scores - expected)) > TOLERANCE:
             message = (
                 f"Model of {self.target!r} does not reproduce its own examples: it was damaged, "
                 "or this installation reads it otherwise. Train it again with this installation."
             )
-            raise ModelUnusable(message)
-        alone = [
-            self.predict({name: values[i : i + 1] for name, values in columns.items()})[0]
-            for i in range(len(expected))
-        ]
-        if alone != scores.tolist():
-            message = f"Model of {self.target!r} scores a row differently among others than alone."
             raise ModelUnusable(message)
 
     def save(self, folder: Path) -> None:
@@ -193,7 +220,7 @@ class ScoringModel:
                 base_rate=float(spec["base_rate"]),
                 examples=json.loads(files[EXAMPLES]),
             )
-        except (OSError, KeyError, ValueError, TypeError, lightgbm.basic.LightGBMError) as exc:
+        except (OSError, KeyError, ValueError, TypeError, EngineFailed) as exc:
             message = f"Model folder {folder} cannot be used: {exc}. Train or download it again."
             raise ModelUnusable(message) from exc
         model.check()

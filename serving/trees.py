@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from functools import cached_property
+from typing import Any, ClassVar, Final, Protocol
 
-import lightgbm
 import numpy as np
 
 from serving.calibrator import FloatArray
+from serving.kernels.lightgbm_engine import LightGbmEngine
+from serving.kernels.paths import Forest, PathTable, read_forest
 
 BOOSTER: Final = "booster.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class LightGbm:
-    """A booster of LightGBM that reads the rows of an encoder."""
+class WritesTrees(Protocol):
+    """A `lightgbm.Booster`, which training has at hand, or an engine."""
 
-    booster: lightgbm.Booster
+    def model_to_string(self) -> str:
+        """The trees as text."""
+
+
+class LightGbm:
+    """Trees of LightGBM that read the rows of an encoder. Thread-safe."""
 
     kind: ClassVar[str] = "lightgbm"
+    method: ClassVar[str] = "path"
+
+    def __init__(self, booster: WritesTrees) -> None:
+        """Take the trees of a booster over, as its text tells them.
+
+        Raises:
+            EngineFailed: the library refuses them.
+        """
+        if isinstance(booster, LightGbmEngine):
+            self.booster = booster
+        else:
+            self.booster = LightGbmEngine(booster.model_to_string())
 
     def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """Log-odds of each row of a matrix whose columns are `features`."""
-        # A matrix of no rows is an error to LightGBM; threads cost more than they bring here.
-        if matrix.shape[0] == 0:
-            return np.empty(0, dtype=np.float64)
-        rows = np.ascontiguousarray(matrix)
-        return np.asarray(
-            self.booster.predict(rows, raw_score=True, num_threads=1), dtype=np.float64
-        )
+        return self.booster.margin(matrix)
 
     def contributions(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """SHAP values of the log-odds, and in the last column their mean over the training rows."""
-        if matrix.shape[0] == 0:
-            return np.empty((0, len(features) + 1), dtype=np.float64)
-        rows = np.ascontiguousarray(matrix)
-        return np.asarray(
-            self.booster.predict(rows, pred_contrib=True, num_threads=1), dtype=np.float64
-        )
+        return self.booster.contributions(matrix)
+
+    def reasons(self, matrix: FloatArray, features: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """The margin, and the steps of each row's paths (see `serving.kernels.paths`)."""
+        table, values = self._table, self._forest.leaf_value
+        leaves = self.booster.leaves(matrix)
+        parts = np.empty((len(matrix), len(features) + 1))
+        parts[:, :-1] = table.add_up(leaves)
+        parts[:, -1] = table.base
+        # In the order of the library, so that the margin has the bits of `margin`.
+        reached = values[leaves + self._forest.leaf_starts[:-1]]
+        return np.add.accumulate(reached, axis=1)[:, -1], parts
+
+    @cached_property
+    def _forest(self) -> Forest:
+        return read_forest(self.booster.model_to_string())
+
+    @cached_property
+    def _table(self) -> PathTable:
+        return PathTable(self._forest, len(self.booster.feature_names))
 
     def texts(self) -> Mapping[str, str]:
         """The file of the trees."""
@@ -57,10 +82,13 @@ def read_lightgbm(
 
     Raises:
         ValueError: they read other features than are listed.
-        lightgbm.basic.LightGBMError: the text is no booster.
+        EngineFailed: the text is no booster, or not whole.
     """
-    booster = lightgbm.Booster(model_str=texts[BOOSTER])
-    if booster.feature_name() != list(features):
+    engine = LightGbmEngine(texts[BOOSTER])
+    if engine.feature_names != tuple(features):
         message = "the trees read other features than the list names"
         raise ValueError(message)
-    return LightGbm(booster)
+    trees = LightGbm(engine)
+    # Checks that every child is there, before the library follows one.
+    trees.reasons(np.empty((0, len(features))), features)
+    return trees

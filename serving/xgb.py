@@ -2,61 +2,60 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Final
-
-import numpy as np
+from typing import Any, ClassVar, Final, Protocol
 
 from serving.calibrator import FloatArray
+from serving.kernels.xgboost_engine import XgBoostEngine
 
 XGBOOST_FILE: Final = "xgboost.json"
 
 
-def library() -> Any:
-    """The module `xgboost`.
+class WritesTrees(Protocol):
+    """An `xgboost.Booster`, which training has at hand, or an engine."""
 
-    Imported on first use and not above: it takes two seconds, and only the process that loads or
-    fits such a model should wait for it.
-    """
-    return importlib.import_module("xgboost")
+    def save_raw(self, raw_format: str = ...) -> bytes | bytearray:
+        """The trees as text."""
 
 
-@dataclass(frozen=True, slots=True)
 class XgBoost:
-    """A booster of XGBoost that reads the rows of an encoder.
+    """Trees of XGBoost that read the rows of an encoder. Thread-safe.
 
     XGBoost rounds features to 32 bits, in training as here.
     """
 
-    booster: Any
-
     kind: ClassVar[str] = "xgboost"
+    method: ClassVar[str] = "path"
+
+    def __init__(self, booster: WritesTrees) -> None:
+        """Take the trees of a booster over, as its text tells them.
+
+        Raises:
+            EngineFailed: the library refuses them.
+        """
+        if isinstance(booster, XgBoostEngine):
+            self.booster = booster
+        else:
+            self.booster = XgBoostEngine(bytes(booster.save_raw("json")).decode())
 
     def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """Log-odds of each row of a matrix whose columns are `features`."""
-        rows = np.ascontiguousarray(matrix)
-        # The names were compared at load; here they would have to come with every row.
-        found = self.booster.inplace_predict(rows, predict_type="margin", validate_features=False)
-        return np.asarray(found, dtype=np.float64).reshape(-1)
+        return self.booster.margin(matrix)
 
     def contributions(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
         """SHAP values of the log-odds, and in the last column their mean over the training rows."""
-        if matrix.shape[0] == 0:
-            return np.empty((0, len(features) + 1), dtype=np.float64)
-        data = library().DMatrix(
-            np.ascontiguousarray(matrix),
-            feature_names=self.booster.feature_names,
-            feature_types=self.booster.feature_types,
-            enable_categorical=True,
-            nthread=1,
-        )
-        return np.asarray(self.booster.predict(data, pred_contribs=True), dtype=np.float64)
+        return self.booster.contributions(matrix)
+
+    def reasons(self, matrix: FloatArray, features: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """The margin, and the steps of each row's paths (see `serving.kernels.paths`)."""
+        margin, parts = self.booster.margin(matrix), self.booster.paths(matrix)
+        # The library adds both up in 32 bits and in another order.
+        parts[:, -1] += margin - parts.sum(axis=1)
+        return margin, parts
 
     def texts(self) -> Mapping[str, str]:
         """The file of the trees."""
-        return {XGBOOST_FILE: bytes(self.booster.save_raw("json")).decode()}
+        return {XGBOOST_FILE: self.booster.save_raw("json").decode()}
 
     def to_spec(self) -> dict[str, Any]:
         """Nothing: the trees are a file."""
@@ -69,17 +68,15 @@ def read_xgboost(
     """The trees of a model folder.
 
     Raises:
-        ValueError: they read other features than are listed, or the text is no booster.
+        ValueError: they read other features than are listed.
+        EngineFailed: the text is no booster.
     """
-    booster = library().Booster()
-    # XGBoostError is a ValueError.
-    booster.load_model(bytearray(texts[XGBOOST_FILE].encode()))
-    booster.set_param({"nthread": 1})
-    kinds = feature_types(features, spec["categories"])
-    if booster.feature_names != list(features) or booster.feature_types != kinds:
+    engine = XgBoostEngine(texts[XGBOOST_FILE])
+    kinds = tuple(feature_types(features, spec["categories"]))
+    if engine.feature_names != tuple(features) or engine.feature_types != kinds:
         message = "the trees read other features than the list names"
         raise ValueError(message)
-    return XgBoost(booster)
+    return XgBoost(engine)
 
 
 def feature_types(features: Sequence[str], categories: Mapping[str, Any]) -> list[str]:

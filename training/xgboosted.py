@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from serving.calibrator import FloatArray
 from serving.encoder import Encoder
-from serving.xgb import XgBoost, feature_types, library
+from serving.xgb import XgBoost, feature_types
 from training.boosted import MOST_TREES, PATIENCE
 from training.learning import Later, Watched
 from training.weighting import Labels, or_none
@@ -23,6 +24,15 @@ DEFAULTS: Final[Mapping[str, float]] = {
     "subsample": 0.8,
 }
 """What a search may change."""
+
+
+def library() -> Any:
+    """The module `xgboost`.
+
+    Imported on first use and not above: it takes two seconds, and only a run that fits such a
+    model should wait for it.
+    """
+    return importlib.import_module("xgboost")
 
 
 def fit_xgboosted(

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.calibrator import Isotonic, Platt, calibrator_from_json, sigmoid
+from serving.calibrator import FloatArray, Isotonic, Platt, calibrator_from_json, sigmoid
 from serving.encoder import Encoder
 from serving.estimators import Blend, Estimator
 from serving.logistic import LevelTerm, Logistic, NumberTerm
@@ -280,16 +282,105 @@ def test_mlflow_s_loader_takes_a_frame_and_treats_a_dropped_column_as_missing(
     assert loaded.predict(frame.drop(columns="age")).tolist() == expected
 
 
-def test_only_a_model_of_xgboost_imports_it_and_none_imports_mlflow(tmp_path: Path) -> None:
-    a_model("lightgbm").save(tmp_path)
+@pytest.mark.parametrize("kind", ["lightgbm", "blend"])
+def test_a_server_s_process_loads_and_scores_without_the_packages_training_needs(
+    kind: str, tmp_path: Path
+) -> None:
+    a_model(kind).save(tmp_path)
     code = (
-        "import sys, pathlib; from serving.pyfunc import _load_pyfunc; "
-        "_load_pyfunc(sys.argv[1]); print({'mlflow', 'xgboost'} & set(sys.modules))"
+        "import sys, pathlib, numpy; from serving.model import ScoringModel\n"
+        "model = ScoringModel.load(pathlib.Path(sys.argv[1])); rows = numpy.zeros((70, 3))\n"
+        "model.score_matrix(rows); model.score_matrix(rows[:1]); model.explain(rows)\n"
+        "heavy = {'lightgbm', 'xgboost', 'pandas', 'sklearn', 'scipy', 'mlflow', 'feast'}\n"
+        "print(heavy & set(sys.modules))"
     )
 
     said = subprocess.check_output([sys.executable, "-c", code, str(tmp_path)], text=True)
 
     assert said.strip() == "set()"
+
+
+@KINDS
+def test_a_matrix_scores_as_its_columns_do(kind: str) -> None:
+    model, columns = a_model(kind), some_columns()
+
+    found = model.score_matrix(model.encoder.matrix(columns))
+
+    assert found.tolist() == model.predict(columns).tolist()
+
+
+@KINDS
+@pytest.mark.parametrize("rows", [0, 1, 40])
+def test_reasons_sum_to_the_score(kind: str, rows: int, tmp_path: Path) -> None:
+    a_model(kind).save(tmp_path)
+    model = ScoringModel.load(tmp_path)
+    matrix = np.ascontiguousarray(ENCODER.matrix(some_columns())[:rows])
+
+    found = model.explain(matrix)
+
+    scores = model.score_matrix(matrix)
+    assert found.points.shape == (rows, 3)
+    np.testing.assert_allclose(found.base + found.points.sum(axis=1), scores, rtol=0, atol=1e-9)
+    assert found.method == ("linear" if kind == "logistic" else "path")
+    margin, _ = model.estimator.reasons(matrix, ENCODER.features)
+    assert margin.tolist() == model.estimator.margin(matrix, ENCODER.features).tolist()
+
+
+@KINDS
+def test_reasons_of_a_row_alone_are_those_among_others(kind: str) -> None:
+    model = a_model(kind)
+    matrix = np.ascontiguousarray(ENCODER.matrix(some_columns()))
+
+    alone = np.concatenate([model.explain(matrix[at : at + 1]).points for at in range(40)])
+
+    np.testing.assert_allclose(alone, model.explain(matrix).points, rtol=0, atol=1e-12)
+
+
+def test_a_regression_of_many_terms_adds_them_one_after_another() -> None:
+    random = np.random.default_rng(4)
+    names = tuple(f"n{at}" for at in range(60))
+    numbers = tuple(
+        NumberTerm(name, -2.0, 2.0, *random.normal(size=1), 0.7, *random.normal(size=2))
+        for name in names[:50]
+    )
+    levels = tuple(LevelTerm(name, tuple(random.normal(size=3)), 0.9) for name in names[50:])
+    logistic = Logistic(0.3, numbers, levels)
+    matrix = random.normal(size=(300, 60)) * 3
+    matrix[:, 50:] = random.integers(0, 4, (300, 10))  # 3 is no level
+    matrix[random.random(matrix.shape) < 0.2] = np.nan
+
+    found = logistic.margin(matrix, names)
+
+    alone = [logistic.margin(matrix[at : at + 1], names)[0] for at in range(300)]
+    assert found.tolist() == alone
+    parts = logistic.contributions(matrix, names)
+    assert [sum([row[-1], *row[:-1]]) for row in parts.tolist()] == found.tolist()
+    assert set(parts[np.isnan(matrix[:, 50]) | (matrix[:, 50] == 3), 50]) == {0.9}
+
+
+def test_a_model_whose_reasons_do_not_sum_to_its_scores_is_refused() -> None:
+    class Vain(Logistic):
+        def reasons(
+            self, matrix: FloatArray, features: Sequence[str]
+        ) -> tuple[FloatArray, FloatArray]:
+            margin, parts = super().reasons(matrix, features)
+            return margin + 0.5, parts
+
+    model = replace(a_model("logistic"), estimator=Vain(0.1, LOGISTIC.numbers, LOGISTIC.levels))
+
+    with pytest.raises(ModelUnusable, match="do not sum"):
+        replace(model, examples={}).check()
+
+
+def test_a_model_that_minds_its_neighbours_is_refused() -> None:
+    class Social(Logistic):
+        def margin(self, matrix: FloatArray, features: Sequence[str]) -> FloatArray:
+            return super().margin(matrix, features) + len(matrix)
+
+    model = replace(a_model("logistic"), estimator=Social(0.1, (), ()), examples={})
+
+    with pytest.raises(ModelUnusable, match="among others than alone"):
+        model.check()
 
 
 @given(st.lists(st.floats(-800, 800), min_size=1, max_size=20))
