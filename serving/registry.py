@@ -17,6 +17,7 @@ import httpx
 from serving.errors import RegistryUnavailable
 
 CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 
 RUNTIME: Final = "runtime"
 """Folder of a version's artifacts that `serving.model.ScoringModel.load` reads."""
@@ -55,6 +56,13 @@ class ModelRegistry(Protocol):
 
     async def champion(self, target: str) -> Version | None:
         """The version promoted for a target, None when there is none.
+
+        Raises:
+            RegistryUnavailable: it cannot be asked now.
+        """
+
+    async def challenger(self, target: str) -> Version | None:
+        """The version that may take a champion's place, None when there is none.
 
         Raises:
             RegistryUnavailable: it cannot be asked now.
@@ -101,10 +109,11 @@ class MlflowRegistry:
 
     async def champion(self, target: str) -> Version | None:
         """The version with the alias `champion`."""
-        answer = await self._get(
-            "api/2.0/mlflow/registered-models/alias", {"name": target, "alias": CHAMPION}
-        )
-        return self._one(target, answer)
+        return await self._aliased(target, CHAMPION)
+
+    async def challenger(self, target: str) -> Version | None:
+        """The version with the alias `challenger`."""
+        return await self._aliased(target, CHALLENGER)
 
     async def version(self, target: str, number: str) -> Version | None:
         """A version by its number."""
@@ -146,6 +155,12 @@ class MlflowRegistry:
     async def close(self) -> None:
         """Let go of connections."""
         await self._client.aclose()
+
+    async def _aliased(self, target: str, alias: str) -> Version | None:
+        answer = await self._get(
+            "api/2.0/mlflow/registered-models/alias", {"name": target, "alias": alias}
+        )
+        return self._one(target, answer)
 
     def _one(self, target: str, answer: httpx.Response) -> Version | None:
         if answer.status_code in (400, 404) and _says_absent(answer):
@@ -215,48 +230,12 @@ def _says_absent(answer: httpx.Response) -> bool:
     return code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
-class NoRegistry:
-    """Stands in when there is no server to ask; says so whenever it is asked."""
-
-    def __init__(self, reason: str) -> None:
-        self._reason = reason
-
-    async def champion(self, target: str) -> Version | None:
-        """Nothing can be asked."""
-        raise RegistryUnavailable(self._reason)
-
-    async def version(self, target: str, number: str) -> Version | None:
-        """Nothing can be asked."""
-        raise RegistryUnavailable(self._reason)
-
-    async def tagged(self, target: str, tag: str, value: str) -> Sequence[Version]:
-        """Nothing can be asked."""
-        raise RegistryUnavailable(self._reason)
-
-    async def files(self, version: Version) -> Mapping[str, bytes]:
-        """Nothing can be had."""
-        raise RegistryUnavailable(self._reason)
-
-    async def close(self) -> None:
-        """Nothing to let go of."""
-
-
-def open_registry(tracking_uri: str, *, timeout_s: float) -> ModelRegistry:
-    """The registry behind a tracking URI; only a server can be followed."""
-    if tracking_uri.startswith(("http://", "https://")):
-        return MlflowRegistry(tracking_uri, timeout_s=timeout_s)
-    return NoRegistry(
-        f"The MLflow tracking URI {tracking_uri.partition('://')[0]}:// is not a server, and "
-        "promotions can only be followed on one. Start it with `foresend up`, or set "
-        "FORESEND_MLFLOW_URI to its http:// address."
-    )
-
-
 @dataclass
 class MemoryRegistry:
     """A registry in memory, for tests and trials."""
 
     champions: dict[str, Version] = field(default_factory=dict)
+    challengers: dict[str, Version] = field(default_factory=dict)
     artifacts: dict[Version, Mapping[str, bytes]] = field(default_factory=dict)
     #: By target and number.
     tags: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
@@ -268,6 +247,11 @@ class MemoryRegistry:
         self._answer()
         found = self.champions.get(target)
         return None if found is None else self._with_tags(found)
+
+    async def challenger(self, target: str) -> Version | None:
+        """The version set as challenger."""
+        self._answer()
+        return self.challengers.get(target)
 
     async def version(self, target: str, number: str) -> Version | None:
         """A version whose files were put in."""
@@ -295,3 +279,21 @@ class MemoryRegistry:
     def _answer(self) -> None:
         if self.down is not None:
             raise RegistryUnavailable(self.down)
+
+
+class NoRegistry(MemoryRegistry):
+    """Stands in when there is no server to ask; says so whenever it is asked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(down=reason)
+
+
+def open_registry(tracking_uri: str, *, timeout_s: float) -> ModelRegistry:
+    """The registry behind a tracking URI; only a server can be followed."""
+    if tracking_uri.startswith(("http://", "https://")):
+        return MlflowRegistry(tracking_uri, timeout_s=timeout_s)
+    return NoRegistry(
+        f"The MLflow tracking URI {tracking_uri.partition('://')[0]}:// is not a server, and "
+        "promotions can only be followed on one. Start it with `foresend up`, or set "
+        "FORESEND_MLFLOW_URI to its http:// address."
+    )

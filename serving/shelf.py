@@ -12,6 +12,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,10 @@ class Shelf:
         for name, content in files.items():
             (fresh / name).write_bytes(content)
         (fresh / _ORIGIN).write_text(json.dumps(_told(version)))
+        if self.folder(version) is not None:
+            # Another process kept it meanwhile, and may be reading it this very moment.
+            shutil.rmtree(fresh, ignore_errors=True)
+            return place
         self.forget(version)
         try:
             fresh.rename(place)
@@ -56,7 +61,9 @@ class Shelf:
         place = self._place(version)
         if place.exists():
             gone = place.with_name(f".{place.name}-{uuid.uuid4().hex}")
-            place.rename(gone)
+            # Several processes may find the same files damaged in the same instant.
+            with suppress(FileNotFoundError):
+                place.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
 
     def last(self, target: str) -> Version | None:
@@ -66,16 +73,18 @@ class Shelf:
             return None
         return version
 
-    def mark(self, version: Version) -> None:
-        """Remember a version as the one served, and drop all but it and the one before it."""
+    def mark(self, version: Version, *, beside: Version | None = None) -> None:
+        """Remember a version as the one served. Older ones are dropped, but for the one before it
+        and the one served `beside` it; another process may be about to serve a newer one."""
         before = self.last(version.target)
         folder = self._root / _safe(version.target)
         _put(folder / _CURRENT, json.dumps(_told(version)))
         if before is None or before == version:
             return
-        kept = {_safe(version.number), _safe(before.number)}
+        kept = {_safe(one.number) for one in (version, before, beside) if one is not None}
         for old in folder.iterdir():
-            if old.is_dir() and not old.name.startswith(".") and old.name not in kept:
+            is_newer = old.name.isdecimal() and int(old.name) > version.order
+            if old.is_dir() and old.name not in kept and not is_newer and old.name[0] != ".":
                 shutil.rmtree(old, ignore_errors=True)
 
     def policy(self, target: str) -> TierPolicy | None:

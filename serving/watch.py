@@ -1,5 +1,5 @@
 """Follows the champion of each target, and its approved tiers, without a restart
-(docs/adr/0004-registry-watch.md).
+(docs/adr/0004-registry-watch.md, docs/adr/0020-doorbell-shadow-canary.md).
 
 A version is downloaded, loaded, checked against its own examples and warmed beside the one in
 use, then takes its place in one assignment. A version that fails changes nothing.
@@ -9,91 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final
 
-import numpy as np
 import structlog
 
-from feature_repo import contract, transforms
-from feature_repo.errors import ForesendError
-from serving.encoder import Columns
+from serving.challenger_watch import ChallengerWatch
+from serving.doorbell import Bell
 from serving.errors import RegistryUnavailable
 from serving.metrics import Metrics
-from serving.registry import ModelRegistry, Version
+from serving.preparing import Preparer, VersionRefused
+from serving.refusal import RETRY_AFTER, Refusal
+from serving.registry import CHAMPION, ModelRegistry, Version
+from serving.served import FixedModel, Loader, Model, Route, Serving
 from serving.shelf import Shelf
-from serving.store import scoring_layout
 from serving.tier_watch import choose_policy, policy_at_hand
 from serving.tiers import TierPolicy
+from serving.trials import Trial
 
-RETRY_FAILED_AFTER: Final = timedelta(minutes=1)
-_SERVED: Final = frozenset(
-    (*transforms.SEND_TIME, *(name for view in scoring_layout("").views.values() for name in view))
-)
+__all__ = ["FixedModel", "Loader", "Model", "ModelWatch", "Route", "Serving", "TargetState"]
+
+RETRY_FAILED_AFTER: Final = RETRY_AFTER
+
+LISTEN_S: Final = 0.2
+"""Between two looks whether the doorbell was rung."""
 
 log = structlog.get_logger()
-
-
-class Model(Protocol):
-    """What serving needs of a model; `serving.model.ScoringModel` is one."""
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """Columns `predict` reads."""
-
-    @property
-    def categorical(self) -> tuple[str, ...]:
-        """Those of them that are texts."""
-
-    @property
-    def feature_service(self) -> str:
-        """The Feast feature service it was trained with."""
-
-    @property
-    def base_rate(self) -> float:
-        """Share of positives among its training rows."""
-
-    def predict(self, columns: Columns) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """Probability per row."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedModel:
-    """A model that gives every row the same score, for tests and trials."""
-
-    score: float = 0.25
-    base_rate: float = 0.05
-    feature_names: tuple[str, ...] = ("opens_30d", "country", "hours_since_last_open")
-    categorical: tuple[str, ...] = ("country",)
-    feature_service: str = contract.FEATURE_SERVICE
-
-    def predict(self, columns: Columns) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-        """The score, once per row; a column that is missing is an error, as with a real model."""
-        rows = {len(columns[name]) for name in self.feature_names}
-        return np.full(max(rows), self.score)
-
-
-Loader = Callable[[Path], Model]
-"""Model of a folder; raises ForesendError when it cannot be used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """A model in use. Requests take one reference and keep it to their end."""
-
-    version: Version
-    model: Model
-    loaded_at: datetime
-    #: The approved tiers in use, of this version or of an earlier one; None: nothing is approved.
-    policy: TierPolicy | None = None
-
-    @property
-    def policy_is_current(self) -> bool:
-        """Whether the tiers in use were approved for the very version that scores."""
-        return self.policy is not None and self.policy.is_of(self.version)
 
 
 @dataclass
@@ -103,11 +46,15 @@ class TargetState:
     serving: Serving | None = None
     #: What the registry named last; None: nothing is promoted, or it was never asked.
     champion: Version | None = None
-    problem: str | None = None
-    failed: Version | None = None
-    failed_at: datetime | None = None
+    refused: Refusal | None = None
     #: Why the approved tier policy of the version in use is not used.
     policy_problem: str | None = None
+    route: Route | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the champion named last is not in use."""
+        return None if self.refused is None else self.refused.reason
 
 
 @dataclass
@@ -120,18 +67,38 @@ class ModelWatch:
     targets: Sequence[str]
     metrics: Metrics
     clock: Callable[[], datetime]
+    #: What challengers get, by target; defaults for those left out.
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    #: Ends the wait between two polls; None: nobody rings.
+    bell: Bell | None = None
     states: dict[str, TargetState] = field(init=False)
+    challengers: ChallengerWatch = field(init=False)
     #: When the registry last answered for all targets.
     polled_at: datetime | None = field(init=False, default=None)
     #: Why the registry's last poll failed; None: it did not.
     unavailable: str | None = field(init=False, default=None)
+    _preparer: Preparer = field(init=False)
 
     def __post_init__(self) -> None:
         self.states = {target: TargetState() for target in self.targets}
+        self.trials = {target: self.trials.get(target, Trial()) for target in self.targets}
+        self._preparer = Preparer(self.registry, self.shelf, self.load)
+        self.challengers = ChallengerWatch(
+            self._preparer, self.trials, self.metrics.promotion, self.clock
+        )
 
     def serving(self, target: str) -> Serving | None:
-        """The model in use for a target."""
+        """The champion in use for a target."""
         return self.states[target].serving
+
+    def route(self, target: str) -> Route | None:
+        """Who scores a target's customers now, None while no model is loaded for it. Take it once
+        for a request: the next call may give another one.
+
+        Raises:
+            KeyError: the target is not one of `targets`.
+        """
+        return self.states[target].route
 
     async def start(self) -> None:
         """Serve what was served last, then look at the registry once."""
@@ -142,31 +109,39 @@ class ModelWatch:
         await self.poll()
 
     async def run(self, every_s: float) -> None:
-        """Poll for ever; with jitter, so that many servers do not ask at once."""
+        """Poll for ever, and at once when the bell rings; with jitter, so that many servers do not
+        ask at once."""
         while True:
-            await asyncio.sleep(every_s * random.uniform(0.8, 1.2))
+            await self._wait(every_s * random.uniform(0.8, 1.2))
             await self.poll()
+
+    async def _wait(self, left_s: float) -> None:
+        while left_s > 0.0:
+            await asyncio.sleep(min(LISTEN_S, left_s))
+            left_s -= LISTEN_S
+            if self.bell is not None and self.bell.rung():
+                return
 
     async def poll(self) -> None:
         """Look at each alias once and follow it. Never raises for what a registry may do."""
-        for target in self.targets:
-            try:
-                await self._follow(target)
-            except RegistryUnavailable as exc:
-                self.metrics.registry_failures.inc()
-                if self.unavailable is None:
-                    log.warning("registry_unavailable", reason=str(exc))
-                self.unavailable = str(exc)
-                return
+        try:
+            for target in self.targets:
+                await self._follow_model(target)
+                await self._follow_policy(target)
+            # Afterwards: no champion waits for a challenger.
+            for target in self.targets:
+                await self._follow_challenger(target)
+        except RegistryUnavailable as exc:
+            self.metrics.registry_failures.inc()
+            if self.unavailable is None:
+                log.warning("registry_unavailable", reason=str(exc))
+            self.unavailable = str(exc)
+            return
         if self.unavailable is not None:
             log.info("registry_back")
         self.unavailable = None
         self.polled_at = self.clock()
         self.metrics.registry_polled.set(self.polled_at.timestamp())
-
-    async def _follow(self, target: str) -> None:
-        await self._follow_model(target)
-        await self._follow_policy(target)
 
     async def _follow_model(self, target: str) -> None:
         state = self.states[target]
@@ -174,44 +149,37 @@ class ModelWatch:
         if champion is None and state.champion is not None:
             log.warning("champion_removed", target=target, served=state.champion.number)
         state.champion = champion
-        if champion is None or self._is_served(state, champion):
-            state.problem = None
+        if champion is None or (state.serving and state.serving.version == champion):
+            self._refuse(target, None)
             return
-        if champion == state.failed and not self._may_retry(state):
+        refused = state.refused
+        if refused and refused.version == champion and not refused.is_over(self.clock()):
             return
         try:
-            if await asyncio.to_thread(self.shelf.folder, champion) is None:
-                files = await self.registry.files(champion)
-                await asyncio.to_thread(self.shelf.keep, champion, files)
-        except (OSError, ValueError) as exc:
-            self._failed(champion, f"{target} version {champion.number} cannot be stored: {exc}")
-            return
-        except RegistryUnavailable as exc:
-            # The registry answered just now: these files are missing, not the registry, and the
-            # policy of what is served is followed all the same.
-            self._failed(champion, f"{target} version {champion.number} cannot be read: {exc}")
+            await self._preparer.fetch(champion)
+        except VersionRefused as exc:
+            self._refuse(target, Refusal(champion, self.clock(), str(exc)))
             return
         await self._activate(champion, source="registry")
 
     async def _activate(self, version: Version, *, source: str) -> None:
-        try:
-            model = await asyncio.to_thread(self._ready_model, version)
-        except ForesendError as exc:
-            await asyncio.to_thread(self.shelf.forget, version)
-            self._failed(version, str(exc))
-            return
         target = version.target
         state = self.states[target]
+        try:
+            fresh = await self._loaded(version)
+        except VersionRefused as exc:
+            self._refuse(target, Refusal(version, self.clock(), str(exc)))
+            return
         before = state.serving
         held = before.policy if before else await asyncio.to_thread(self.shelf.policy, target)
         policy = policy_at_hand(version, held)
         if policy != held:
             await asyncio.to_thread(self._keep_policy, target, policy)
-        serving = Serving(version, model, self.clock(), policy)
-        state.serving = serving
-        state.problem, state.failed, state.failed_at = None, None, None
+        serving = replace(fresh, policy=policy, loaded_at=self.clock())
+        self._serve(target, serving)
+        self._refuse(target, None)
         self.metrics.model_served(version, before.version if before else None)
-        self.metrics.tiers.in_use(target, serving.policy, is_current=serving.policy_is_current)
+        self.metrics.tiers.in_use(target, policy, is_current=serving.policy_is_current)
         log.info(
             "model_served",
             target=target,
@@ -219,6 +187,40 @@ class ModelWatch:
             before=before.version.number if before else None,
             source=source,
         )
+
+    async def _loaded(self, version: Version) -> Serving:
+        """The version ready to serve, and remembered as the one served last."""
+        beside = self.challengers.serving(version.target)
+        if beside is not None and beside.version == version:
+            serving = beside
+        else:
+            serving = await self._preparer.ready(version, now=self.clock())
+        try:
+            await asyncio.to_thread(
+                self.shelf.mark, version, beside=None if beside is None else beside.version
+            )
+        except OSError as exc:
+            # It serves all the same; after a restart the registry is asked for it.
+            log.warning("model_not_remembered", target=version.target, reason=str(exc))
+        return serving
+
+    def _serve(self, target: str, serving: Serving) -> None:
+        """Give the next requests this champion, and the challenger there is."""
+        state, trial = self.states[target], self.trials[target]
+        challenger = self.challengers.serving(target)
+        if challenger is not None and challenger.version == serving.version:
+            challenger = None
+        state.serving = serving
+        state.route = Route(serving, challenger, trial.canary, trial.shadow)
+
+    async def _follow_challenger(self, target: str) -> None:
+        state = self.states[target]
+        if state.serving is None:
+            return
+        before = self.challengers.serving(target)
+        await self.challengers.follow(target, state.champion or state.serving.version)
+        if self.challengers.serving(target) is not before:
+            self._serve(target, state.serving)
 
     async def _follow_policy(self, target: str) -> None:
         """Approvals change while the alias does not, so this is asked at every poll."""
@@ -243,7 +245,7 @@ class ModelWatch:
     async def _use_policy(self, serving: Serving, policy: TierPolicy | None) -> None:
         target = serving.version.target
         serving = replace(serving, policy=policy)
-        self.states[target].serving = serving
+        self._serve(target, serving)
         self.metrics.tiers.in_use(target, policy, is_current=serving.policy_is_current)
         log.info(
             "tier_policy_used",
@@ -260,43 +262,11 @@ class ModelWatch:
             # It answers all the same; after a restart it is asked for once more.
             log.warning("tier_policy_not_kept", target=target, reason=str(exc))
 
-    def _ready_model(self, version: Version) -> Model:
-        """The version's model, loaded, checked and warm, and remembered as the last good one."""
-        folder = self.shelf.folder(version)
-        if folder is None:
-            message = f"{version.target} version {version.number} is not on disk."
-            raise ForesendError(message)
-        model = self.load(folder)
-        unknown = sorted(set(model.feature_names) - _SERVED)
-        if unknown:
-            message = (
-                f"{version.target} version {version.number} was trained on features this version "
-                f"of Foresend does not serve: {', '.join(unknown)}. Train it again."
-            )
-            raise ForesendError(message)
-        for rows in (1, 2):
-            model.predict(empty_columns(model, rows))
-        self.shelf.mark(version)
-        return model
-
-    def _failed(self, version: Version, reason: str) -> None:
-        state = self.states[version.target]
-        state.problem, state.failed, state.failed_at = reason, version, self.clock()
-        self.metrics.model_failures.labels(version.target).inc()
-        log.error("model_refused", target=version.target, version=version.number, reason=reason)
-
-    def _is_served(self, state: TargetState, champion: Version) -> bool:
-        return state.serving is not None and state.serving.version == champion
-
-    def _may_retry(self, state: TargetState) -> bool:
-        return state.failed_at is None or self.clock() - state.failed_at >= RETRY_FAILED_AFTER
-
-
-def empty_columns(model: Model, rows: int) -> Columns:
-    """Columns of a model in which everything is missing."""
-    return {
-        name: np.full(rows, None, dtype=object)
-        if name in model.categorical
-        else np.full(rows, np.nan)
-        for name in model.feature_names
-    }
+    def _refuse(self, target: str, refusal: Refusal | None) -> None:
+        self.states[target].refused = refusal
+        self.metrics.promotion.problem.labels(target, CHAMPION).set(refusal is not None)
+        if refusal is None:
+            return
+        self.metrics.model_failures.labels(target).inc()
+        number = refusal.version.number
+        log.error("model_refused", target=target, version=number, reason=refusal.reason)

@@ -52,8 +52,13 @@ def test_a_damaged_version_keeps_the_old_one_and_says_so(world: World) -> None:
         "champion": "2",
         "served": "1",
         "loaded_at": "2026-11-24T12:00:00Z",
-        "problem": "model.json is damaged",
+        "problem": f"{TARGET} version 2 cannot be used: model.json is damaged.",
     }
+    assert state.json()["status"] == "degraded"
+    assert state.json()["reasons"] == [
+        f"{TARGET} version 2 cannot be used: model.json is damaged. Version 1 serves on."
+    ]
+    assert f'foresend_model_problem{{alias="champion",target="{TARGET}"}} 1.0' in metrics
     assert f'foresend_model_load_failures_total{{target="{TARGET}"}} 1.0' in metrics
 
 
