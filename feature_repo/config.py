@@ -16,7 +16,16 @@ from feature_repo.targets import BadDeclaration, Target, suggestion, target_from
 SHIPPED: Final = Path(__file__).with_name("foresend.yaml")
 """The defaults; a file named by FORESEND_CONFIG replaces them."""
 
-_SECTIONS: Final = ("targets", "promotion", "schedule", "tiers", "training", "deliverability")
+_SECTIONS: Final = (
+    "targets",
+    "promotion",
+    "schedule",
+    "tiers",
+    "training",
+    "deliverability",
+    "serving",
+    "routing",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,6 +99,7 @@ def load(
         rows = online.OnlineWriter(client, layout, sparse=was_empty).write_all(news)
         removed = sweep(con, client, layout) if whole and not was_empty else 0
         through = min([as_of, *(s.through for s in sources if s.through is not None)])
+        streamed.note(con)
         note_key = online.loaded_key(settings.project)
         client.set(note_key, _note(sources, through, as_of))
         streamed.end(con)

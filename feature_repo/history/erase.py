@@ -31,8 +31,9 @@ from feature_repo.ingest.settings import IngestSettings
 from feature_repo.ingest.webhook.catalog import Catalog
 from feature_repo.settings import Settings
 from feature_repo.sole import only_one
-from feature_repo.stream.port import Queue
+from feature_repo.stream.port import EVENTS, Queue, Stream
 from feature_repo.stream.redis_streams_link import Link
+from feature_repo.stream.score_streams import SCORE_STREAMS
 from feature_repo.stream.settings import load_queue_settings
 
 MOST_PASSES: Final = 5
@@ -88,12 +89,17 @@ class Stores:
         finally:
             quarantine.close()
 
-    def link(self) -> Link | None:
-        """The queue, where it is on Redis Streams."""
+    def link(self, stream: Stream = EVENTS) -> Link | None:
+        """A stream of the queue, where it is on Redis Streams."""
         if self.online is None or self.settings.queue != "redis":
             return None
         url = addresses.redis_url(self.settings)
-        return Link(url, self.settings.project, load_queue_settings())
+        return Link(url, self.settings.project, load_queue_settings(), stream)
+
+    def score_links(self) -> list[Link]:
+        """The streams of requests and scores, where they are on Redis Streams."""
+        found = (self.link(stream) for stream in SCORE_STREAMS)
+        return [link for link in found if link is not None]
 
 
 def erase(
@@ -171,6 +177,7 @@ def _one_pass(stores: Stores, person: Person, wait_s: float) -> Iterator[tuple[s
     link = stores.link()
     if link is not None:
         yield "queued messages", erase_online.erase_from_stream(link, person)
+        yield "queued scores", erase_online.erase_from_scores(stores.score_links(), person)
     if stores.online is not None:
         yield "dead letters", erase_online.erase_from_letters(stores.online.queue, person)
     rows, event_ids = erase_from_log(settings, person, wait_s=wait_s)
@@ -182,6 +189,7 @@ def _one_pass(stores: Stores, person: Person, wait_s: float) -> Iterator[tuple[s
         erased = erase_online.erase_from_redis(settings, client, person, event_ids)
         yield "online entries", erased
     yield "predictions", erase_files.erase_from_parquet(settings.predictions_path, person)
+    yield "audience rows", erase_files.erase_from_parquet(settings.audience_path, person)
 
 
 def is_quarantined(person: Person, payload: bytes) -> bool:

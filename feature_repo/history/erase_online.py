@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import redis
@@ -13,6 +13,7 @@ from feature_repo.event import Event
 from feature_repo.history.erase_person import Person
 from feature_repo.online_codec import all_columns
 from feature_repo.settings import Settings
+from feature_repo.stream import score_streams
 from feature_repo.stream.envelope import BadEnvelope, pack, unpack
 from feature_repo.stream.online_epoch import corrected_key, owed_key
 from feature_repo.stream.port import GROUPS, Queue
@@ -30,6 +31,7 @@ def erase_from_redis(
     with online.answers():
         gone = _count(client.delete(*all_columns(settings.project).keys(sorted(person.ids))))
         gone += _count(client.zrem(owed_key(settings.project), *person.ids))
+        gone += score_streams.forget(client, settings.project, sorted(person.ids))
         for start in range(0, len(event_ids), _PAGE):
             part = event_ids[start : start + _PAGE]
             gone += _count(client.srem(corrected_key(settings.project), *part))
@@ -68,6 +70,32 @@ def erase_from_stream(link: Link, person: Person) -> int:
             link.client.xdel(link.events, entry_id)
             changed += 1
     return changed
+
+
+def erase_from_scores(links: Iterable[Link], person: Person) -> int:
+    """Take requests and scores of the person out of their streams; how many there were."""
+    gone = 0
+    with answers():
+        for link in links:
+            for key, entry_id in _scores_of(link, person):
+                gone += _count(link.client.xdel(key, entry_id))
+    return gone
+
+
+def has_scores(links: Iterable[Link], person: Person) -> bool:
+    """Whether a stream of requests or scores has one of the person."""
+    with answers():
+        return any(True for link in links for _ in _scores_of(link, person))
+
+
+def _scores_of(link: Link, person: Person) -> Iterator[tuple[str, str]]:
+    """Key and id of each entry about the person, dead letters too."""
+    quoted = [f'"{one}"'.encode() for one in person.ids]
+    for key in (link.events, link.dead):
+        for entry_id, fields in _messages(link, key):
+            body = fields.get(b"b", b"")
+            if person.is_in_bytes(body) or any(one in body for one in quoted):
+                yield key, entry_id
 
 
 def drain(queue: Queue, wait_s: float) -> bool:
@@ -124,13 +152,14 @@ def events_in(link: Link) -> Iterator[Event]:
                 continue
 
 
-def _messages(link: Link) -> Iterator[tuple[str, dict[bytes, bytes]]]:
+def _messages(link: Link, key: str | None = None) -> Iterator[tuple[str, dict[bytes, bytes]]]:
     """What is in the stream now; messages that come meanwhile are not waited for."""
-    newest = entries(link.client.xrevrange(link.events, count=1))
+    key = key or link.events
+    newest = entries(link.client.xrevrange(key, count=1))
     if not newest:
         return
     start = "-"
-    while found := entries(link.client.xrange(link.events, start, newest[0].id, count=_PAGE)):
+    while found := entries(link.client.xrange(key, start, newest[0].id, count=_PAGE)):
         yield from ((entry.id, entry.fields) for entry in found)
         start = f"({found[-1].id}"
 

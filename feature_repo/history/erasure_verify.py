@@ -15,6 +15,7 @@ from feature_repo.history.erase import Stores, is_quarantined
 from feature_repo.history.erase_person import Person
 from feature_repo.history.log_files import PARTITION
 from feature_repo.online_codec import all_columns
+from feature_repo.stream import score_streams
 from feature_repo.stream.online_epoch import owed_key
 
 _CHUNK: Final = 1 << 20
@@ -86,12 +87,16 @@ def _online(stores: Stores, person: Person) -> Iterator[Trace]:
             yield Trace("online entries", "the customer's hash", 1)
         if any(client.zscore(owed_key(project), one) is not None for one in person.ids):
             yield Trace("online entries", "owed", 1)
+        if score_streams.knows(client, project, sorted(person.ids)):
+            yield Trace("online entries", "what routing remembers", 1)
     link = stores.link()
     if link is not None:
         events = erase_online.events_in(link)
         count = sum(event.customer_id in person.ids for event in events)
         if count:
             yield Trace("queued messages", "events", count)
+        if erase_online.has_scores(stores.score_links(), person):
+            yield Trace("queued scores", "messages", 1)
     letters = stores.online.queue.dead(_MOST_LETTERS)
     count = sum(erase_online.without(letter.body, person) is not None for letter in letters)
     if count:

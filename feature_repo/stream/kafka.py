@@ -24,7 +24,7 @@ from feature_repo.stream.kafka_client import (
     Sender,
 )
 from feature_repo.stream.kafka_consumer import KafkaConsumer
-from feature_repo.stream.port import GROUPS, INGEST, Backlog, DeadLetter
+from feature_repo.stream.port import EVENTS, INGEST, Backlog, DeadLetter, Stream
 from feature_repo.stream.queue_gate import Gate
 from feature_repo.stream.settings import QueueSettings
 
@@ -37,10 +37,11 @@ class KafkaQueue:
         brokers: str,
         project: str,
         settings: QueueSettings,
+        stream: Stream = EVENTS,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._cluster = Cluster(brokers, project, settings)
+        self._cluster = Cluster(brokers, project, settings, stream)
         self._clock = clock
         self._sender = self._cluster.sender()
         self._readers: dict[str, Any] = {}
@@ -64,13 +65,18 @@ class KafkaQueue:
         return Backlog(messages=behind.messages, oldest_age_s=max(0.0, age), pending=0)
 
     def fullness(self) -> float:
-        """Messages the slowest group is behind, to what it may be."""
+        """Messages the slowest group is behind, to what it may be.
+
+        0.0 where messages go by their age: Kafka's retention sees to it.
+        """
+        if self._cluster.stream.keep_s is not None:
+            return 0.0
         with self._reading:
             behind = [
                 kafka_reader.lag(self._cluster, self._reader(group), group).messages
-                for group in GROUPS
+                for group in self._cluster.stream.groups
             ]
-        return max(behind) / self._cluster.settings.kafka_backlog
+        return max(behind, default=0) / self._cluster.settings.kafka_backlog
 
     def trim(self) -> int:
         """Nothing to do: the topic's retention is Kafka's."""
@@ -139,12 +145,19 @@ class KafkaPublisher:
         self._sender: Sender = cluster.sender()
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         """Produce the bodies and wait for all replicas."""
         if bodies:
             self._gate.admit(sum(map(len, bodies)))
-            self._sender.send([Record(self._topic, body) for body in bodies])
+            named: Sequence[str | None] = keys or [None] * len(bodies)
+            pairs = zip(bodies, named, strict=True)
+            self._sender.send([Record(self._topic, body, key) for body, key in pairs])
 
     def check(self, *, after: str | None) -> None:
         """Ask for an answer: what is confirmed is not forgotten."""

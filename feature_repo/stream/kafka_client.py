@@ -11,6 +11,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException, Producer
 
 from feature_repo.errors import StoreUnavailable
+from feature_repo.stream.port import EVENTS, Stream
 from feature_repo.stream.settings import QueueSettings
 
 ANSWER_S: Final = 10.0
@@ -39,16 +40,19 @@ class Cluster:
     brokers: str
     project: str
     settings: QueueSettings
+    stream: Stream = EVENTS
 
     @property
     def events(self) -> str:
         """Topic of messages."""
-        return f"foresend.{self.project}.events"
+        return f"foresend.{self.project}.{self.stream.name}"
 
     @property
     def dead(self) -> str:
         """Topic of dead letters."""
-        return f"foresend.{self.project}.dead"
+        if self.stream == EVENTS:
+            return f"foresend.{self.project}.dead"
+        return f"{self.events}.dead"
 
     def group_id(self, group: str) -> str:
         """Kafka's name of a group."""

@@ -9,12 +9,13 @@ from itertools import count
 
 from feature_repo.errors import QueueFull
 from feature_repo.stream.port import (
-    GROUPS,
+    EVENTS,
     INGEST,
     Backlog,
     DeadLetter,
     Delivery,
     MarkMoved,
+    Stream,
 )
 
 
@@ -33,13 +34,17 @@ class MemoryQueue:
     """See `port.Queue`. A consumer that is closed hands over what it did not acknowledge."""
 
     def __init__(
-        self, *, most_messages: int = 10_000, clock: Callable[[], datetime] | None = None
+        self,
+        *,
+        most_messages: int = 10_000,
+        clock: Callable[[], datetime] | None = None,
+        stream: Stream = EVENTS,
     ) -> None:
         self.most_messages = most_messages
         self.clock = clock or (lambda: datetime.now(UTC))
         #: In their order; `only` of a message is the one group it is for, or None.
         self.messages: dict[str, tuple[Delivery, str | None]] = {}
-        self.groups = {name: _Group() for name in GROUPS}
+        self.groups = {name: _Group() for name in stream.groups}
         self.marks: dict[str, str] = {}
         self._letters: dict[str, DeadLetter] = {}
         self._ids = map(str, count(1))
@@ -135,7 +140,12 @@ class MemoryPublisher:
         self._marks: list[tuple[int, str]] = []
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         """Append the bodies."""
         if bodies and self._queue.fullness() >= 1.0:
@@ -166,7 +176,7 @@ class MemoryPublisher:
 
     def settled(self) -> str | None:
         """Newest mark that every group is past."""
-        left = [int(d.id) for group in GROUPS for d in self._queue.unfinished(group)]
+        left = [int(d.id) for group in self._queue.groups for d in self._queue.unfinished(group)]
         floor = min(left, default=None)
         open_marks = {mark for new, mark in self._marks if floor is not None and new >= floor}
         past = [mark for _, mark in self._marks if mark not in open_marks]

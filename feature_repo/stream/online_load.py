@@ -18,10 +18,11 @@ import redis
 from feature_repo import contract
 from feature_repo.online_codec import Layout
 from feature_repo.settings import Settings
-from feature_repo.stream import online_epoch
+from feature_repo.stream import online_epoch, score_streams
 from feature_repo.sweep import glob_prefix, written
 
 _FEW_KEYS: Final = 10_000
+_NOTED_AT_ONCE: Final = 50_000
 
 
 class Streamed:
@@ -67,6 +68,16 @@ class Streamed:
                 begun = online_epoch.with_state(self._client, self._layout, ids)
                 online_epoch.owe(self._client, project, begun, self._clock())
         online_epoch.end_loading(self._settings, self._client, self._clock())
+
+    def note(self, con: duckdb.DuckDBPyConnection) -> None:
+        """All is written and nobody was told: have everybody who was written scored anew."""
+        if not score_streams.is_noting(self._client, self._settings.project):
+            return
+        tables = " UNION ".join(f"SELECT customer_id FROM {written(v)}" for v in contract.VIEWS)
+        found = con.execute(tables)
+        while rows := found.fetchmany(_NOTED_AT_ONCE):
+            ids = [customer for (customer,) in rows]
+            score_streams.note_loaded(self._client, self._settings.project, ids, self._clock())
 
 
 def is_empty(client: redis.Redis, layout: Layout) -> bool:

@@ -1,7 +1,9 @@
 """Read and write customers' states, many at once: raw commands, one buffer each way.
 
 A write is one script per customer: it compares what the state was computed from, then sets the
-fields that changed, the state itself and what the customer is owed, in one piece.
+fields that changed, the state itself and what the customer is owed, in one piece. While routing is
+switched on, another script also notes in that piece that the customer is to be scored anew; while
+it is off, not a byte of a write is different.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import redis
 
 from feature_repo import online, wire
 from feature_repo.online_codec import STREAM_FIELD, Layout
-from feature_repo.stream import online_fields
+from feature_repo.stream import online_fields, score_streams
 from feature_repo.stream.online_epoch import epoch_key, owed_key
 from feature_repo.stream.online_parts import parts
 from feature_repo.stream.online_state import TOKEN_BYTES, StreamState, encode
@@ -36,14 +38,34 @@ if ARGV[5] == 'paid' then redis.call('ZREM', KEYS[2], ARGV[6]) end
 return 1
 """
 
-_LOAD: Final = b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n" + wire.bulk(_SWAP)
-_CALL: Final = (
-    wire.bulk(b"EVALSHA")
-    + wire.bulk(hashlib.sha1(_SWAP, usedforsecurity=False).hexdigest().encode())
-    + wire.bulk(b"3")
-)
-_CALL_PARTS: Final = 14
-"""Parts of the command up to and with the number of fields to delete."""
+_NOTE: Final = b"""
+-- KEYS[4]: customers changed. Their score is when the first change came that was not scored yet.
+redis.call('ZADD', KEYS[4], 'NX', ARGV[7], ARGV[6])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """A script and how it is called."""
+
+    load: bytes
+    call: bytes
+    #: Parts of the command up to and with the number of fields to delete.
+    parts: int
+
+
+def _script(text: bytes, keys: int) -> _Script:
+    digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+    return _Script(
+        load=b"*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n" + wire.bulk(text),
+        call=wire.bulk(b"EVALSHA") + wire.bulk(digest) + wire.bulk(b"%d" % keys),
+        parts=3 + keys + 8,
+    )
+
+
+_PLAIN: Final = _script(_SWAP, 3)
+_NOTING: Final = _script(_SWAP.removesuffix(b"return 1\n") + _NOTE, 4)
 
 _SLICE: Final = 32
 """Customers whose commands are sent together."""
@@ -95,15 +117,20 @@ class StateStore:
         self._client = client
         self._layout = layout
         epoch = wire.bulk(epoch_key(layout.project).encode())
-        self._ask_epoch = b"*2\r\n$3\r\nGET\r\n" + epoch
+        switch = wire.bulk(score_streams.switch_key(layout.project).encode())
+        self._ask_notes = b"*3\r\n$4\r\nMGET\r\n" + epoch + switch
         self._other_keys = wire.bulk(owed_key(layout.project).encode()) + epoch
+        self._changed = wire.bulk(score_streams.changed_key(layout.project).encode())
+        #: Whether whoever is written is noted for the router, as of the last read.
+        self._notes = False
 
     def read(self, customers: Sequence[str]) -> tuple[bytes | None, list[Held]]:
         """The bytes of the epoch note, and what is held of each customer."""
-        buffer = self._ask_epoch + b"".join(
+        buffer = self._ask_notes + b"".join(
             _READ + wire.bulk(key) + _READ_FIELDS for key in self._layout.keys(customers)
         )
-        epoch, *replies = online.exchange(self._client, [(buffer, 1 + len(customers))])
+        (epoch, switch), *replies = online.exchange(self._client, [(buffer, 1 + len(customers))])
+        self._notes = switch is not None
         return epoch, [Held(*reply) for reply in replies]
 
     def write(self, writes: Iterable[Write], epoch: bytes, since: float) -> Mapping[str, bool]:
@@ -121,16 +148,27 @@ class StateStore:
         self, writes: Iterable[Write], epoch: bytes, since: bytes, customers: list[str]
     ) -> Iterator[tuple[bytes, int]]:
         """Buffers of commands, in the order of `customers`, which is filled on the way."""
-        commands, more = [_LOAD], 1
+        script, keys = _PLAIN, self._other_keys
+        if self._notes:
+            script, keys = _NOTING, self._other_keys + self._changed
+        commands, more = [script.load], 1
         for part in parts(writes, _SLICE):
             for key, write in zip(self._layout.keys(w.customer for w in part), part, strict=True):
                 customers.append(write.customer)
-                self._add_command(commands, wire.bulk(key), write, epoch, wire.bulk(since))
+                names = script.call + wire.bulk(key) + keys
+                count = script.parts
+                self._add_command(commands, names, count, write, epoch, wire.bulk(since))
             yield b"".join(commands), len(part) + more
             commands, more = [], 0
 
     def _add_command(
-        self, commands: list[bytes], key: bytes, write: Write, epoch: bytes, since: bytes
+        self,
+        commands: list[bytes],
+        names: bytes,
+        count: int,
+        write: Write,
+        epoch: bytes,
+        since: bytes,
     ) -> None:
         state, held = write.state, write.held
         deletes: list[bytes] = []
@@ -140,12 +178,10 @@ class StateStore:
         values = online_fields.values(state, columns)
         times = online_fields.times(state)
         commands.append(
-            b"*%d\r\n%b%b%b$%d\r\n%b\r\n%b%b%b%b"
+            b"*%d\r\n%b$%d\r\n%b\r\n%b%b%b%b"
             % (
-                _CALL_PARTS + len(deletes) + 2 * (len(times) + 1 + len(values)),
-                _CALL,
-                key,
-                self._other_keys,
+                count + len(deletes) + 2 * (len(times) + 1 + len(values)),
+                names,
                 0 if held.state is None else TOKEN_BYTES,
                 b"" if held.state is None else held.state[:TOKEN_BYTES],
                 wire.bulk(held.activity_time or b""),
@@ -155,7 +191,9 @@ class StateStore:
             )
         )
         commands += (
-            wire.bulk(write.customer.encode()) if write.owed is not None else _NOTHING,
+            wire.bulk(write.customer.encode())
+            if self._notes or write.owed is not None
+            else _NOTHING,
             since,
             wire.bulk(b"%d" % len(deletes)) if deletes else _NO_DELETES,
             *map(wire.bulk, deletes),

@@ -33,6 +33,22 @@ ONLINE: Final = "online"
 
 GROUPS: Final = (ARCHIVE, ONLINE)
 
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A kind of message: its name, and who must have seen one before it may go."""
+
+    name: str
+    #: Consumer groups that exist even before their first member came.
+    groups: tuple[str, ...] = ()
+    #: Seconds after which a message is of no use to anybody and goes, read or not; None: it stays
+    #: until every group has acknowledged it.
+    keep_s: float | None = None
+
+
+EVENTS: Final = Stream("events", GROUPS)
+"""What happened to customers, as envelopes of canonical events."""
+
 INGEST: Final = "ingest"
 """The publisher that reads the raw store of this installation."""
 
@@ -51,7 +67,7 @@ class Delivery:
 
     #: Identity inside the queue; what `ack` needs.
     id: str
-    #: What `envelope.pack` made.
+    #: What was published, for example what `envelope.pack` made.
     body: bytes
     #: How often it was handed out, this time included.
     deliveries: int
@@ -86,9 +102,17 @@ class Publisher(Protocol):
     """Puts messages into the queue. Not shared between threads."""
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         """Return when the queue has all of them; with `mark`, keep it in one piece with them.
+
+        With `keys`, one for each body, messages of one key go into one part of a queue that has
+        parts, so that a reader gets them in the order in which they were published.
 
         Raises:
             StoreUnavailable: it has not; some may be there, and publishing again is right.

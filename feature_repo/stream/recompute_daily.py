@@ -21,6 +21,7 @@ from feature_repo.history.versions import BUCKETS
 from feature_repo.online_codec import all_columns, feature_field, time_field
 from feature_repo.settings import Settings
 from feature_repo.sole import only_one
+from feature_repo.stream import score_streams
 from feature_repo.stream.online_parts import parts
 from feature_repo.stream.recompute_sets import taken
 
@@ -77,6 +78,7 @@ class DailyFeatures:
             # A build never goes back in time: that would be one from the beginning.
             build(self._settings, through=max(now, held))
             self._load(customers, now)
+            score_streams.note_changed(self._client, self._settings.project, customers, now)
             return len(customers)
 
     def _load(self, customers: Sequence[str], now: datetime) -> None:

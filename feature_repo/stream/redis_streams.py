@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from feature_repo.stream.port import INGEST, Backlog, DeadLetter
+from feature_repo.stream.port import EVENTS, INGEST, Backlog, DeadLetter, Stream
 from feature_repo.stream.queue_gate import Gate
 from feature_repo.stream.redis_streams_consumer import RedisConsumer
 from feature_repo.stream.redis_streams_link import (
@@ -34,8 +34,10 @@ TRIM_CHUNK: Final = 10_000
 class RedisQueue:
     """See `port.Queue`."""
 
-    def __init__(self, url: str, project: str, settings: QueueSettings) -> None:
-        self._link = Link(url, project, settings)
+    def __init__(
+        self, url: str, project: str, settings: QueueSettings, stream: Stream = EVENTS
+    ) -> None:
+        self._link = Link(url, project, settings, stream)
 
     def publisher(self, name: str = INGEST) -> RedisPublisher:
         """A way in."""
@@ -83,7 +85,7 @@ class RedisQueue:
         return max(held / settings.stream_bytes, share)
 
     def trim(self) -> int:
-        """Drop what every group has acknowledged."""
+        """Drop what every group has acknowledged, and what the stream does not keep any longer."""
         client, events = self._link.client, self._link.events
         dropped = 0
         with answers():

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from feature_repo.errors import QueueFull, StoreUnavailable
-from feature_repo.stream.port import GROUPS
+from feature_repo.stream.port import EVENTS, Stream
 from feature_repo.stream.queue_gate import full_message
 from feature_repo.stream.redis_streams_scripts import FORGET_CONSUMER, PUBLISH
 from feature_repo.stream.settings import QueueSettings
@@ -43,7 +43,9 @@ class Entry:
 class Link:
     """Keys, scripts and groups over one client. Safe between threads."""
 
-    def __init__(self, url: str, project: str, settings: QueueSettings) -> None:
+    def __init__(
+        self, url: str, project: str, settings: QueueSettings, stream: Stream = EVENTS
+    ) -> None:
         # No retries inside the client: a reply that is lost on the way is ours to notice, as
         # Redis may have handed out messages with it.
         self.client = redis.Redis.from_url(
@@ -53,9 +55,10 @@ class Link:
             socket_timeout=30.0,
         )
         self.settings = settings
-        self.events = f"foresend:{project}:events"
-        self.state = f"foresend:{project}:events:state"
-        self.dead = f"foresend:{project}:events:dead"
+        self.stream = stream
+        self.events = f"foresend:{project}:{stream.name}"
+        self.state = f"{self.events}:state"
+        self.dead = f"{self.events}:dead"
         self._publish = self.client.register_script(PUBLISH)
         self._forget = self.client.register_script(FORGET_CONSUMER)
 
@@ -89,20 +92,27 @@ class Link:
         return call()
 
     def groups(self) -> dict[str, str]:
-        """Last id handed out to each group, all of `GROUPS` being there."""
+        """Last id handed out to each group, those of the stream being there."""
         found = self._groups()
-        for group in set(GROUPS) - found.keys():
+        for group in set(self.stream.groups) - found.keys():
             self.make_group(group)
             found[group] = FIRST_ID
         return found
 
     def unfinished_from(self) -> str:
-        """Smallest id that some group has not acknowledged, or may yet be given."""
+        """Smallest id that some group has not acknowledged, or may yet be given.
+
+        What the stream does not keep any longer counts as acknowledged.
+        """
         # Groups first: what is handed out in between is above what they said.
         floors = [
             self.lowest_pending(group) or after(last) for group, last in self.groups().items()
         ]
-        return min(floors, key=order)
+        floor = min(floors, key=order, default=FIRST_ID)
+        if self.stream.keep_s is None:
+            return floor
+        seconds, _ = cast("tuple[int, int]", self.client.time())
+        return max(floor, f"{int((seconds - self.stream.keep_s) * 1000)}-0", key=order)
 
     def lowest_pending(self, group: str) -> str | None:
         """Smallest id handed out and not acknowledged."""

@@ -26,7 +26,12 @@ class RedisPublisher:
         self._marks: deque[tuple[str, str]] = deque(maxlen=MOST_MARKS)
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         """Append the bodies; see `port.Publisher.publish`."""
         if not bodies and mark is None:

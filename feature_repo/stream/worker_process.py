@@ -69,8 +69,9 @@ def serve_rounds(
     *,
     metrics_port: int,
     host: str,
+    every_s: float = ROUND_EVERY_S,
 ) -> None:
-    """Do a round of work each second until a signal. `make` builds what does a round."""
+    """Do a round of work each second (or so) until a signal. `make` builds what does a round."""
     metrics = WorkerMetrics(role)
     with _serving(metrics, metrics_port, host) as (stop, health):
         patience = Patience(stop, health, metrics)
@@ -81,7 +82,7 @@ def serve_rounds(
                 began = time.monotonic()
                 patience.until_available(work, meanwhile=health.beat)
                 metrics.handle.observe(time.monotonic() - began)
-                stop.wait(ROUND_EVERY_S)
+                stop.wait(every_s)
         except Stopping:
             log.info("left_unfinished", group=role)
         health.stopping = True

@@ -12,6 +12,9 @@ def command(
     discard: Annotated[
         list[str] | None, typer.Option(help="Forget this letter for good; may be repeated.")
     ] = None,
+    stream: Annotated[
+        str, typer.Option(help="events, score.requests, score.results or score.changed.")
+    ] = "events",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List dead letters: which group gave up, when, on how many events, and why.
@@ -25,9 +28,10 @@ def command(
 
     from feature_repo.settings import load_settings
     from feature_repo.stream.queue import open_queue
+    from feature_repo.stream.score_streams import stream_named
     from infra.letter_view import letter_view
 
-    queue = open_queue(load_settings())
+    queue = open_queue(load_settings(), stream=stream_named(stream))
     try:
         discarded = queue.discard(discard) if discard else 0
         letters = [letter_view(letter) for letter in queue.dead(limit)]

@@ -10,6 +10,9 @@ import typer
 def command(
     ids: Annotated[list[str] | None, typer.Argument(help="Ids from `foresend queue dead`.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    stream: Annotated[
+        str, typer.Option(help="events, score.requests, score.results or score.changed.")
+    ] = "events",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Put dead letters back into the queue, after the cause was mended.
@@ -21,11 +24,12 @@ def command(
     from feature_repo.errors import ConfigError
     from feature_repo.settings import load_settings
     from feature_repo.stream.queue import open_queue
+    from feature_repo.stream.score_streams import stream_named
 
     if bool(ids) == everything:
         message = "Name the letters by their ids, or say --all."
         raise ConfigError(message)
-    queue = open_queue(load_settings())
+    queue = open_queue(load_settings(), stream=stream_named(stream))
     replayed = 0
     try:
         if ids:

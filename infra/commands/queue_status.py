@@ -8,6 +8,9 @@ import typer
 
 
 def command(
+    stream: Annotated[
+        str, typer.Option(help="events, score.requests, score.results or score.changed.")
+    ] = "events",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the queue's fullness, each group's backlog, and the number of dead letters."""
@@ -18,13 +21,14 @@ def command(
     from rich.table import Table
 
     from feature_repo.settings import load_settings
-    from feature_repo.stream.port import GROUPS
     from feature_repo.stream.queue import open_queue
+    from feature_repo.stream.score_streams import stream_named
 
     settings = load_settings()
-    queue = open_queue(settings)
+    found = stream_named(stream)
+    queue = open_queue(settings, stream=found)
     try:
-        groups = {group: queue.backlog(group) for group in GROUPS}
+        groups = {group: queue.backlog(group) for group in found.groups}
         fullness, dead = queue.fullness(), len(queue.dead(limit=1_000))
     finally:
         queue.close()

@@ -1,4 +1,4 @@
-"""`foresend worker ROLE`: one worker of the event stream, in the foreground."""
+"""`foresend worker ROLE`: one worker of the streams, in the foreground."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ class Role(StrEnum):
     ARCHIVE = "archive"  #: appends events to the log
     ONLINE = "online"  #: folds events into the online store
     RECOMPUTE = "recompute"  #: computes customers anew that cannot be folded
+    ROUTER = "router"  #: answers requests for scores and tells changed ones
 
 
 def command(
-    role: Annotated[Role, typer.Argument(help="archive, online or recompute.")],
+    role: Annotated[Role, typer.Argument(help="archive, online, recompute or router.")],
     metrics_port: Annotated[
         int,
         typer.Option(min=0, max=65535, help="Port of /healthz, /readyz and /metrics; 0: none."),
@@ -27,12 +28,16 @@ def command(
     """Work until Ctrl-C or SIGTERM; the batch in hand is finished first.
 
     Any number may run, on any machines; one of `archive` and one of `recompute` are enough.
+    `router` needs routing.enabled in foresend.yaml.
     """
     import os
 
     # Feast sets it in every process that imports it; with it Prometheus' client writes files.
     os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    _work(role, metrics_port, metrics_host)
 
+
+def _work(role: Role, port: int, host: str) -> None:
     from collections.abc import Callable
     from contextlib import ExitStack
     from datetime import UTC, datetime
@@ -69,9 +74,16 @@ def command(
 
         return open_rounds(settings, client, clock, closing, metrics).run_once
 
+    def route(metrics: WorkerMetrics) -> Callable[[], object]:
+        from serving.routing.process import open_rounds
+
+        return open_rounds(settings, client, clock, closing, metrics).run_once
+
     with closing:
-        if role is Role.RECOMPUTE:
-            serve_rounds(role, recompute, metrics_port=metrics_port, host=metrics_host)
+        if role is Role.ROUTER:
+            serve_rounds(role, route, metrics_port=port, host=host, every_s=0.0)
+        elif role is Role.RECOMPUTE:
+            serve_rounds(role, recompute, metrics_port=port, host=host)
         else:
             make = archive if role is Role.ARCHIVE else fold
-            serve_group(settings, role, make, metrics_port=metrics_port, host=metrics_host)
+            serve_group(settings, role, make, metrics_port=port, host=host)

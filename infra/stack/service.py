@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Final
 
 from feature_repo.addresses import mlflow_folder
+from feature_repo.config import load_config
 from feature_repo.errors import NotReady
 from feature_repo.settings import Settings
 from infra.stack.ports import LOOPBACK, free_port
+from serving.routing.settings import routing_settings
 
 STOP_TIMEOUT_S: Final = 20.0
 
@@ -22,6 +24,7 @@ WORKERS: Final = {"archive": 9101, "online": 9102, "recompute": 9103}
 """Roles of the event stream, and the ports their metrics prefer."""
 
 SCHEDULER_PORT: Final = 9104
+ROUTER_PORT: Final = 9105
 SCHEDULER_STOP_S: Final = 40.0
 """The scheduler gives the job that runs time to stop, and then stops itself."""
 
@@ -132,6 +135,9 @@ def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]
     """The services this installation needs, in starting order, on free ports.
 
     A service whose address is set from outside is not started.
+
+    Raises:
+        ConfigError: foresend.yaml cannot be used.
     """
     services: list[Service] = []
     taken: set[int] = set()
@@ -150,6 +156,8 @@ def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]
     # Before what feeds them, so that they stop after it with nothing left to do.
     services += [worker_service(role, port(number)) for role, number in WORKERS.items()]
     services.append(scheduler_service(port(SCHEDULER_PORT)))
+    if routing_settings(load_config(settings)).enabled:
+        services.append(worker_service("router", port(ROUTER_PORT)))
     services.append(ingest_service(port(8081), insecure_local=insecure_local))
     services.append(api_service(port(8080), insecure_local=insecure_local))
     return [with_env(service, shared) for service in services]

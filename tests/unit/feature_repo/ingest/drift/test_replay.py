@@ -317,7 +317,12 @@ class _Dying:
         self._real = real
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         self._real.publish(bodies, mark=mark, after=after)
         raise StoreUnavailable("killed")  # noqa: EM101

@@ -170,7 +170,12 @@ class TroubledPublisher(MemoryPublisher):
         self.queue = queue
 
     def publish(
-        self, bodies: Sequence[bytes], *, mark: str | None = None, after: str | None = None
+        self,
+        bodies: Sequence[bytes],
+        *,
+        mark: str | None = None,
+        after: str | None = None,
+        keys: Sequence[str] = (),
     ) -> None:
         self.queue.answer()
         if bodies and self.queue.full >= 1.0:
