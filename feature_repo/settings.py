@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         return self.home.absolute() / "predictions"
 
     @property
+    def audience_path(self) -> Path:
+        """Folder of the jobs that score whole segments."""
+        return self.home.absolute() / "audience"
+
+    @property
     def reports_path(self) -> Path:
         """Folder of drift reports."""
         return self.home.absolute() / "reports"

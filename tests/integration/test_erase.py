@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import redis
 
@@ -36,6 +37,9 @@ from feature_repo.stream.envelope import pack
 from feature_repo.stream.online_epoch import corrected_key, owed_key
 from feature_repo.stream.port import ARCHIVE, ONLINE
 from feature_repo.stream.queue import open_queue
+from feature_repo.stream.score_streams import routed_key
+from serving.asks import AskedCustomer
+from serving.audience.jobs import JobStore
 from serving.prediction_log import PredictionBatch, read_predictions, write_batches
 from tests.integration.history.building import digests
 
@@ -102,7 +106,13 @@ def full(stores: Stores, settings: Settings, client: redis.Redis) -> Stores:
     queue = stores.online.queue
     queue.publisher().publish(list(pack(events)))
     queue.bury(next(pack(events)), group=ARCHIVE, reason="test")
+    for customer in (ANN, BOB):
+        request = f'{{"id": "r-{customer}", "customer_id": "{customer}"}}'.encode()
+        for link in stores.score_links():
+            link.publish("", "0", "", "", "", request)
+        client.set(routed_key(settings.project, customer), b"told")
     predict(settings)
+    segment(settings)
     quarantine(settings)
     return stores
 
@@ -166,25 +176,29 @@ def predict(settings: Settings) -> None:
         [
             PredictionBatch(
                 scored_at=NOW,
-                request_id="r",
                 target="click_7d",
                 model_version="1",
                 feature_service="send",
                 feature_names=("opens_d14",),
                 text_names=(),
-                customer_ids=[ANN, BOB],
-                send_at=NOW,
+                customers=[AskedCustomer(customer) for customer in [ANN, BOB]],
+                request_ids=["r"] * 2,
+                send_at=np.full(2, NOW.timestamp()),
                 scores=np.array([0.1, 0.2]),
                 as_of=np.array([np.nan, np.nan]),
                 degraded=[None, None],
-                campaign_ids=[None, None],
-                message_ids=[None, None],
                 features=np.array([[1.0], [2.0]]),
                 texts=(),
                 modelled=np.array([True, True]),
             )
         ],
     )
+
+
+def segment(settings: Settings) -> None:
+    jobs = JobStore(settings.audience_path, lambda: NOW)
+    ids = pa.table({"customer_id": [ANN, BOB]})
+    jobs.submit("click_7d", ids, send_at=None, by="crm")
 
 
 def quarantine(settings: Settings) -> None:
@@ -240,6 +254,7 @@ def test_a_person_is_in_no_store_afterwards_and_others_are_in_all(full: Stores) 
         "quarantined rows",
         "online entries",
         "queued messages",
+        "queued scores",
         "dead letters",
         "bytes of a file",
     }

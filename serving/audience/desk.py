@@ -1,0 +1,75 @@
+"""The server's side of audience jobs: takes them in and sees that a runner is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from serving.audience.jobs import JobStore
+
+LOOK_EVERY_S: Final = 1.0
+_PATIENCE_S: Final = 10.0
+_COMMAND: Final = (sys.executable, "-m", "serving.audience.runner")
+
+log = structlog.get_logger()
+
+
+def _spawn() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(_COMMAND, stdin=subprocess.DEVNULL)
+
+
+@dataclass
+class Desk:
+    """Jobs of an installation, as one server process sees them."""
+
+    jobs: JobStore
+    targets: Sequence[str]
+    spawn: Callable[[], subprocess.Popen[bytes]] = _spawn
+    _runner: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def look(self) -> None:
+        """Start a runner when a job waits and this process has none."""
+        if self._runner is not None and self._runner.poll() is None:
+            return
+        if self.jobs.next() is not None:
+            try:
+                self._runner = self.spawn()
+            except OSError as exc:
+                log.error("audience_runner_not_started", reason=str(exc))
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Look once a second: jobs left behind by a dead runner are taken up again.
+
+        At the end the runner finishes its chunk and ends; its job is begun again by the next one.
+        """
+        looking = asyncio.create_task(self._look_on())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+            await self._stop()
+
+    async def _look_on(self) -> None:
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _stop(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None or runner.poll() is not None:
+            return
+        runner.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(runner.wait, _PATIENCE_S)
+        if runner.poll() is None:
+            runner.kill()
+            await asyncio.to_thread(runner.wait)
