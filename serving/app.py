@@ -3,51 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import orjson
-import structlog
-from fastapi import Depends, FastAPI, Request, Response
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 
 from feature_repo.api_keys import KeyFile, Scope
-from serving.documentation import (
-    DESCRIPTION,
-    PROBLEM_JSON,
-    SCORE_REQUEST_BODY,
-    SCORE_RESPONSES,
-    document_api,
-)
-from serving.edge import HEADER, Edge, request_id_of
-from serving.errors import OtherProblem, Problem
+from serving.admission.gate import Gate, GateMetrics
+from serving.admission.keys import Doorkeeper
+from serving.audience.desk import Desk
+from serving.audience.routes import audience_router
+from serving.documentation import DESCRIPTION, document_api
+from serving.doorbell import Bell, Doorbell
+from serving.edge import Edge
 from serving.guard import Guard
 from serving.health import Health
+from serving.http.access import AccessLog
+from serving.http.operations import add_doorbell, add_operations
+from serving.http.problems import add_problems
+from serving.http.route import ScoreRoute
+from serving.http.tracing import Tracing
 from serving.metrics import Metrics
-from serving.parsing import check_content_type, parse_score_request
+from serving.opened import running
 from serving.prediction_writer import PredictionWriter
 from serving.registry import ModelRegistry
-from serving.schemas import Health as HealthDocument
-from serving.schemas import Readiness
 from serving.scoring import Rules
-from serving.service import LastScores, ScoringService
+from serving.service import LastScores, ScoringService, untraced
 from serving.settings import ServingSettings
+from serving.shadow import Shadow
 from serving.shelf import Shelf
 from serving.store import FeatureStore
+from serving.trials import Trial
 from serving.watch import Loader, ModelWatch
 
 VERSION: Final = "1.0.0"
 """Of the HTTP interface, not of the package."""
 
 ROUTES: Final = frozenset(
-    {"/v1/score", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
+    {"/v1/hooks/mlflow", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"}
 )
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +60,20 @@ class Ports:
     #: None: everybody may ask (`--insecure-local`).
     keys: KeyFile | None
     clock: Callable[[], datetime]
+    #: What stands before the score requests of this process; None: nothing does.
+    gate: Gate | None = None
+    #: Processes that share the rates of keys.
+    workers: int = 1
+    #: What challengers get, by target; defaults for those left out.
+    trials: Mapping[str, Trial] = field(default_factory=dict)
+    #: Rung when MLflow's webhook comes in, in whichever process; None: there is no such door.
+    bell: Bell | None = None
+    #: Takes in jobs that score whole segments; None: there are none.
+    desk: Desk | None = None
+    #: None: nothing is traced.
+    tracing: Tracing | None = None
+    #: Seconds of a clock that only goes forward: of deadlines, and of rates of keys.
+    monotonic: Callable[[], float] = time.monotonic
 
 
 def create_app(
@@ -73,6 +86,8 @@ def create_app(
 ) -> FastAPI:
     """The application. `settled` is called once, when all is loaded and warm."""
     metrics = Metrics()
+    if ports.gate is not None:
+        metrics.registry.register(GateMetrics(ports.gate))
     service = _service(ports, settings, targets=targets, predictions=predictions, metrics=metrics)
     health = Health(service.watch, ports.store)
     app = FastAPI(
@@ -88,12 +103,45 @@ def create_app(
     )
     app.state.health = health
     app.state.watch = service.watch
-    _add_scoring(app, service, Guard(ports.keys, Scope.SCORE))
-    _add_operations(app, health, metrics)
-    _add_problems(app)
-    app.add_middleware(Edge, metrics=metrics, routes=ROUTES, max_body_bytes=settings.max_body_bytes)
+    add_operations(app, health, metrics)
+    if ports.bell is not None:
+        secret, rings = settings.mlflow_webhook_secret, metrics.promotion.rings
+        add_doorbell(app, Doorbell(ports.bell, secret, ports.clock, rings))
+    doorkeeper = Doorkeeper(ports.keys, workers=ports.workers, monotonic=ports.monotonic)
+    if ports.desk is not None:
+        app.include_router(audience_router(ports.desk, Guard(doorkeeper, Scope.SCORE)))
+    add_problems(app)
     document_api(app)
+    _surround(app, ports, settings, service, doorkeeper)
     return app
+
+
+def _surround(
+    app: FastAPI,
+    ports: Ports,
+    settings: ServingSettings,
+    service: ScoringService,
+    doorkeeper: Doorkeeper,
+) -> None:
+    """The scoring route in front of everything, and what surrounds the other routes."""
+    access = AccessLog(service.metrics.http, settings.access_log_share, settings.access_log_slow_s)
+    app.add_middleware(
+        Edge,
+        access=access,
+        routes=ROUTES,
+        max_body_bytes=settings.max_body_bytes,
+        larger={"/v1/audience": settings.audience_max_bytes},
+    )
+    # Added last, so it comes first.
+    app.add_middleware(
+        ScoreRoute,
+        service=service,
+        doorkeeper=doorkeeper,
+        access=access,
+        max_body_bytes=settings.max_body_bytes,
+        monotonic=ports.monotonic,
+        tracing=ports.tracing,
+    )
 
 
 def _service(
@@ -104,9 +152,17 @@ def _service(
     predictions: Path,
     metrics: Metrics,
 ) -> ScoringService:
+    is_busy = (lambda: False) if ports.gate is None else ports.gate.is_busy
     return ScoringService(
         watch=ModelWatch(
-            ports.registry, ports.shelf, ports.load_model, tuple(targets), metrics, ports.clock
+            ports.registry,
+            ports.shelf,
+            ports.load_model,
+            tuple(targets),
+            metrics,
+            ports.clock,
+            trials=ports.trials,
+            bell=ports.bell,
         ),
         store=ports.store,
         predictions=PredictionWriter(
@@ -120,6 +176,10 @@ def _service(
         rules=Rules(settings.stale_after_s, settings.clock_skew_s),
         clock=ports.clock,
         last_scores=LastScores(settings.last_scores),
+        shadow=Shadow(metrics.promotion.shadow, is_busy=is_busy),
+        is_busy=is_busy,
+        monotonic=ports.monotonic,
+        part=untraced if ports.tracing is None else ports.tracing.part,
     )
 
 
@@ -130,118 +190,19 @@ def _lifespan(
     settings: ServingSettings,
     settled: Callable[[], None],
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    watch = service.watch
-
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.predictions.start()
-        await watch.start()
-        # A store that answers now and is away at the first probe degrades this server, no more.
-        await health.readiness()
-        settled()
-        following = asyncio.create_task(watch.run(settings.registry_poll_s))
-        following.add_done_callback(lambda task: _report_end(task, watch))
-        yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-        await asyncio.to_thread(service.predictions.stop)
+        async with running(service, poll_s=settings.registry_poll_s):
+            # A store that answers now and is away at the first probe degrades this server, no more.
+            await health.readiness()
+            settled()
+            async with AsyncExitStack() as stack:
+                if ports.desk is not None:
+                    await stack.enter_async_context(ports.desk.open())
+                yield
         await ports.store.close()
         await ports.registry.close()
+        if ports.tracing is not None:
+            await asyncio.to_thread(ports.tracing.stop)
 
     return lifespan
-
-
-def _add_scoring(app: FastAPI, service: ScoringService, guard: Guard) -> None:
-    @app.post(
-        "/v1/score",
-        tags=["scoring"],
-        summary="Score customers for a target at the moment of a send",
-        responses=SCORE_RESPONSES,
-        openapi_extra=SCORE_REQUEST_BODY,
-        operation_id="score",
-        dependencies=[Depends(guard)],
-    )
-    async def score(request: Request) -> Response:
-        """One score per customer, in order. An unknown customer never fails the others: the
-        answer says `degraded` with its cause whenever it is less than a fresh score.
-        """
-        check_content_type(request.headers.get("content-type"))
-        ask = parse_score_request(await request.body())
-        answer = await service.score(ask, request_id_of(request.scope))
-        return Response(orjson.dumps(answer), media_type="application/json")
-
-
-def _add_operations(app: FastAPI, health: Health, metrics: Metrics) -> None:
-    @app.get("/healthz", tags=["operations"], summary="The process answers")
-    async def healthz() -> HealthDocument:
-        """200 as long as the event loop runs, whatever else is wrong."""
-        return HealthDocument(status="ok")
-
-    @app.get(
-        "/readyz",
-        tags=["operations"],
-        summary="Whether requests should be sent here",
-        responses={
-            200: {"model": Readiness, "description": "Yes; `degraded` answers may be given."},
-            503: {"model": Readiness, "description": "No; `reasons` says why."},
-        },
-    )
-    async def readyz() -> Response:
-        """See the field `reasons` of the answer."""
-        ready, document = await health.readiness()
-        return Response(
-            orjson.dumps(document),
-            status_code=200 if ready else 503,
-            media_type="application/json",
-        )
-
-    @app.get(
-        "/metrics",
-        tags=["operations"],
-        summary="Metrics for Prometheus",
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-        response_class=Response,
-    )
-    async def exposition() -> Response:
-        """Counters and histograms; no customer appears in them."""
-        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
-
-
-def _add_problems(app: FastAPI) -> None:
-    async def known(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, Problem)
-        return _told(request, exc, exc.document(request_id_of(request.scope)))
-
-    async def refused(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, HTTPException)
-        detail = f"{request.method} {request.url.path} is not something this API answers."
-        problem = OtherProblem(exc.status_code, exc.detail, detail, exc.headers or {})
-        return _told(request, problem, problem.document(request_id_of(request.scope)))
-
-    async def broken(request: Request, _: Exception) -> Response:
-        # The server logs the exception with its trace; the caller is told where to look.
-        detail = "An unexpected error; the server's log has it under this request_id."
-        request_id = request_id_of(request.scope)
-        problem = OtherProblem(500, "The server made a mistake", detail, {HEADER: request_id})
-        return _told(request, problem, problem.document(request_id))
-
-    app.add_exception_handler(Problem, known)
-    app.add_exception_handler(HTTPException, refused)
-    app.add_exception_handler(Exception, broken)
-
-
-def _told(request: Request, problem: Problem, document: dict[str, Any]) -> Response:
-    return Response(
-        orjson.dumps(document),
-        status_code=document["status"],
-        headers=problem.headers,
-        media_type=PROBLEM_JSON,
-    )
-
-
-def _report_end(task: asyncio.Task[None], watch: ModelWatch) -> None:
-    """A watch that ends by itself is a mistake of ours; readiness shows it from then on."""
-    if not task.cancelled() and task.exception() is not None:
-        watch.unavailable = "Promotions are not followed any more: the watch ended. Restart."
-        log.error("watch_ended", exc_info=task.exception())

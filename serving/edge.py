@@ -1,46 +1,49 @@
-"""What surrounds every request: its id, its size limit, its measurement and its log line."""
+"""What surrounds the requests of all routes but the scoring one: their id, their size limit, their
+measurement and their log line. The scoring route has its own (serving/http/route.py)."""
 
 from __future__ import annotations
 
-import re
 import time
-import uuid
-from typing import Any, Final
+from collections.abc import Mapping, Set
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import BodyTooLarge
-from serving.metrics import Metrics
-
-HEADER: Final = "X-Request-Id"
-_GIVEN_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
-_HEADERS: Final = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"cache-control", b"no-store"),
-)
-
-log = structlog.get_logger()
+from serving.http.access import AccessLog
+from serving.http.heads import SECURITY, announced_bytes, head_of, request_id
 
 
 class Edge:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the application."""
 
     def __init__(
-        self, app: ASGIApp, *, metrics: Metrics, routes: frozenset[str], max_body_bytes: int
+        self,
+        app: ASGIApp,
+        *,
+        access: AccessLog,
+        routes: Set[str],
+        max_body_bytes: int,
+        larger: Mapping[str, int],
     ) -> None:
+        """`routes`: paths that are counted apart. `larger`: roots of paths that are counted
+        together, and the bytes that bodies may have there in place of `max_body_bytes`."""
         self._app = app
-        self._metrics = metrics
+        self._access = access
         self._routes = routes
         self._max_body_bytes = max_body_bytes
+        self._larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run a request; anything but HTTP is passed through."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope.setdefault("state", {})["request_id"] = request_id
+        head = head_of(scope["headers"])
+        asked_as = request_id(head)
+        route = self._route(scope["path"])
+        scope.setdefault("state", {})["request_id"] = asked_as
         status = 500
         started = time.perf_counter()
 
@@ -48,59 +51,42 @@ class Edge:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                named = (HEADER.lower().encode(), request_id.encode())
-                message = {**message, "headers": [*message.get("headers", ()), named, *_HEADERS]}
+                named = (b"x-request-id", asked_as.encode())
+                message = {**message, "headers": [*message.get("headers", ()), named, *SECURITY]}
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        limit = self._larger.get(route, self._max_body_bytes)
+        with structlog.contextvars.bound_contextvars(request_id=asked_as):
             try:
-                await self._app(scope, self._limited(scope, receive), answer)
+                await self._app(scope, _limited(receive, announced_bytes(head), limit), answer)
             finally:
-                self._measure(scope, status, time.perf_counter() - started)
+                self._access.told(route, status, time.perf_counter() - started, asked_as)
 
-    def _limited(self, scope: Scope, receive: Receive) -> Receive:
-        """The request's body, refused when it is announced too large or grows too large."""
-        limit, seen = self._max_body_bytes, 0
-        announced = _header(scope, b"content-length") or b"0"
-        too_large = announced.isdigit() and int(announced) > limit
+    def _route(self, path: str) -> str:
+        """What the path is counted as."""
+        if path in self._routes or path in self._larger:
+            return path
+        return next((root for root in self._larger if path.startswith(f"{root}/")), "other")
 
-        async def receive_some() -> Message:
-            nonlocal seen
-            message: Message = {} if too_large else await receive()
-            seen += len(message.get("body", b""))
-            if too_large or seen > limit:
-                detail = f"The body has more than {limit} bytes. Send fewer customers at a time."
-                # The rest of the body is not read, so the connection cannot be used again.
-                raise BodyTooLarge(detail, headers={"Connection": "close"})
-            return message
 
-        return receive_some
+def _limited(receive: Receive, announced: int, limit: int) -> Receive:
+    """The request's body, refused when it is announced too large or grows too large."""
+    seen = 0
 
-    def _measure(self, scope: Scope, status: int, seconds: float) -> None:
-        path = scope["path"]
-        route = path if path in self._routes else "other"
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.latency.labels(route).observe(seconds)
-        # Probes come every few seconds and metrics tell of them.
-        if route == "/v1/score" or status >= 500 or route == "other":
-            log.info("request_answered", route=route, status=status, ms=round(seconds * 1e3, 2))
+    async def receive_some() -> Message:
+        nonlocal seen
+        message: Message = {} if announced > limit else await receive()
+        seen += len(message.get("body", b""))
+        if announced > limit or seen > limit:
+            detail = f"The body has more than {limit} bytes. Send less at a time."
+            # The rest of the body is not read, so the connection cannot be used again.
+            raise BodyTooLarge(detail, headers={"Connection": "close"})
+        return message
+
+    return receive_some
 
 
 def request_id_of(scope: Scope) -> str:
     """The id of the request, also where the middleware did not run."""
     state: dict[str, Any] = scope.get("state", {})
     return str(state.get("request_id", ""))
-
-
-def _request_id(scope: Scope) -> str:
-    given = _header(scope, HEADER.lower().encode())
-    if given is not None and _GIVEN_ID.fullmatch(given):
-        return given.decode()
-    return uuid.uuid4().hex
-
-
-def _header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
-        if key == name:
-            return bytes(value)
-    return None

@@ -2,14 +2,18 @@
 
 * Problem
   x NotJson              400  the body cannot be read as JSON
+  x BadHeader            400  a header has a value that cannot be used
   x BadKey               401  no API key, or one that is not known
   x MissingScope         403  the key may not do this
   x UnknownTarget        404  no such target is configured
   x BodyTooLarge         413  more bytes than allowed
   x NotJsonContent       415  the body is not declared as JSON
   x InvalidRequest       422  readable, but not what the schema says
+  x RateLimited          429  the key asks more often than it may
+  x Overloaded           429  more customers wait than this server holds
   x NoModel              503  no model was ever loaded for this target
   x KeysUnreadable       503  the key file is damaged
+  x DeadlineExceeded     504  the answer would have come too late
 
 Beside them, raised to callers inside the process:
 
@@ -67,6 +71,12 @@ class NotJson(Problem):
     status, kind, title = 400, "not-json", "The body is not JSON"
 
 
+class BadHeader(Problem):
+    """A header has a value that cannot be used."""
+
+    status, kind, title = 400, "bad-header", "A header cannot be used"
+
+
 class BadKey(Problem):
     """No API key, or one that is not known."""
 
@@ -103,10 +113,28 @@ class InvalidRequest(Problem):
     status, kind, title = 422, "invalid-request", "The request is not valid"
 
 
+class RateLimited(Problem):
+    """The key asks more often than it may."""
+
+    status, kind, title = 429, "rate-limited", "The API key asks too often"
+
+
+class Overloaded(Problem):
+    """More customers wait than this server holds."""
+
+    status, kind, title = 429, "overloaded", "The server has too much to do"
+
+
 class NoModel(Problem):
     """No model was ever loaded for this target."""
 
     status, kind, title = 503, "no-model", "No model is loaded for this target"
+
+
+class DeadlineExceeded(Problem):
+    """The answer would have come after the moment the caller waits for."""
+
+    status, kind, title = 504, "deadline-exceeded", "The answer would come too late"
 
 
 class KeysUnreadable(Problem):

@@ -3,9 +3,10 @@
 * `not_ready` (503): stopping; or a promoted model is not loaded; or no model is loaded at all; or
   the feature store has never answered this process.
 * `degraded` (200): the store answered before and does not now, so answers are declared degraded;
-  or the registry does not answer, so promotions are not seen; or an approved tier policy is
-  damaged, so the last one goes on. Were this 503, every server would
-  leave the load balancer at once, and callers would have errors in place of declared answers.
+  or the registry does not answer, so promotions are not seen; or a promoted version was refused,
+  so the one before it goes on; or an approved tier policy is damaged, so the last one goes on.
+  Were this 503, every server would leave the load balancer at once, and callers would have errors
+  in place of declared answers.
 * `ready` (200).
 """
 
@@ -46,6 +47,8 @@ class Health:
         if self.watch.unavailable is not None:
             milder.append(self.watch.unavailable)
         for state in self.watch.states.values():
+            if state.problem is not None and state.serving is not None:
+                milder.append(f"{state.problem} Version {state.serving.version.number} serves on.")
             if state.policy_problem is not None:
                 milder.append(state.policy_problem)
         status = "not_ready" if blocking else "degraded" if milder else "ready"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from serving.http.series import HttpSeries
+from serving.promotion_metrics import PromotionMetrics
 from serving.registry import Version
 from serving.tier_metrics import TierMetrics
 
@@ -32,24 +34,44 @@ class LogMetrics:
         )
 
 
+class ScoringMetrics:
+    """The series of micro-batches."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.batch = Histogram(
+            "foresend_score_batch_customers",
+            "Customers of all requests that were read and scored together.",
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=registry,
+        )
+        self.canary = Counter(
+            "foresend_canary_rows",
+            "Customers answered for by the challenger.",
+            ("target",),
+            registry=registry,
+        )
+        self.too_late = Counter(
+            "foresend_deadline_exceeded_requests",
+            "Requests given up because their deadline had passed.",
+            registry=registry,
+        )
+        self.reasons_left_out = Counter(
+            "foresend_reasons_left_out_rows",
+            "Customers whose reasons were wanted and left out, because the server was busy.",
+            registry=registry,
+        )
+
+
 class Metrics:
     """The series of one application."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "foresend_http_requests", "Answers.", ("route", "status"), registry=registry
-        )
-        self.latency = Histogram(
-            "foresend_http_request_seconds",
-            "From the first byte of a request to the last of its answer.",
-            ("route",),
-            buckets=_BUCKETS,
-            registry=registry,
-        )
+        self.http = HttpSeries()
+        registry.register(self.http)
         self.store_latency = Histogram(
             "foresend_store_read_seconds",
-            "Reading the features of one request.",
+            "Reading the features of one micro-batch.",
             buckets=_BUCKETS,
             registry=registry,
         )
@@ -62,6 +84,7 @@ class Metrics:
             ("target", "cause"),
             registry=registry,
         )
+        self.scoring = ScoringMetrics(registry)
         self.model = Gauge(
             "foresend_model_info",
             "1 for the version in use.",
@@ -83,6 +106,7 @@ class Metrics:
             "foresend_registry_poll_failures", "Polls that failed.", registry=registry
         )
         self.log = LogMetrics(registry)
+        self.promotion = PromotionMetrics(registry)
         self.tiers = TierMetrics(registry)
 
     def model_served(self, version: Version, before: Version | None) -> None:

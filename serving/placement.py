@@ -7,9 +7,8 @@ them: `repair` is another outcome than `sunset`, which is for people who saw mai
 
 from __future__ import annotations
 
-import math
 from enum import StrEnum
-from typing import Final, TypedDict
+from typing import Final
 
 GHOST: Final = 0.5
 """From this mean chance of having missed the inbox, over the last five mails, one is a ghost."""
@@ -19,14 +18,6 @@ class Remedy(StrEnum):
     """What is to be done about the placement of a customer's mail."""
 
     REPAIR = "repair"  #: route to the deliverability segment; silence says nothing meanwhile
-
-
-class Placement(TypedDict):
-    """The answer's `placement` block; a number is None where it is not known."""
-
-    p_inbox_28d: float | None
-    ghost: float | None
-    action: Remedy | None
 
 
 def is_ghost(ghost: float) -> bool:
@@ -45,24 +36,3 @@ def remedy_of(ghost: float) -> Remedy | None:
     <Remedy.REPAIR: 'repair'>
     """
     return Remedy.REPAIR if is_ghost(ghost) else None
-
-
-def placement_of(p_inbox_28d: float, ghost: float) -> Placement | None:
-    """The `placement` block of an answer; None when nothing is known (both NaN).
-
-    >>> placement_of(0.4, 0.75)
-    {'p_inbox_28d': 0.4, 'ghost': 0.75, 'action': <Remedy.REPAIR: 'repair'>}
-    >>> placement_of(float("nan"), float("nan")) is None
-    True
-    """
-    if math.isnan(p_inbox_28d) and math.isnan(ghost):
-        return None
-    return {
-        "p_inbox_28d": _known(p_inbox_28d),
-        "ghost": _known(ghost),
-        "action": remedy_of(ghost),
-    }
-
-
-def _known(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

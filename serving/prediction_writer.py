@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
@@ -34,6 +33,7 @@ class PredictionWriter:
         self._flush_s, self._flush_rows, self._queue_rows = flush_s, flush_rows, queue_rows
         self._waiting: deque[PredictionBatch] = deque()
         self._rows = 0
+        self._metrics.queue.set_function(lambda: self._rows)
         self._changed = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -50,7 +50,6 @@ class PredictionWriter:
                 return False
             self._waiting.append(batch)
             self._rows += len(batch)
-            self._metrics.queue.set(self._rows)
             if self._rows >= self._flush_rows:
                 self._changed.notify()
         return True
@@ -65,7 +64,6 @@ class PredictionWriter:
         with self._changed:
             lost, self._rows = self._rows, 0
             self._waiting.clear()
-        self._metrics.queue.set(0)
         if lost:
             self._metrics.dropped.inc(lost)
             log.error("prediction_rows_lost", rows=lost)
@@ -73,24 +71,34 @@ class PredictionWriter:
     def flush(self) -> bool:
         """Write what waits, file by file; False when rows must wait on, for the disk."""
         with self._changed:
-            batches = list(self._waiting)
-        written = True
-        for key, group in groupby(sorted(batches, key=file_key), key=file_key):
-            members = list(group)
-            try:
-                write_batches(self._folder, members)
-            except OSError as exc:
-                self._metrics.failures.inc()
-                log.error("prediction_log_unwritable", date=key[0], reason=str(exc))
-                written = False
-                continue
-            except (pa.ArrowException, ValueError) as exc:
-                # Not the disk but the rows; trying again would block all that come after them.
-                self._metrics.dropped.inc(self._forget(members))
-                log.error("prediction_rows_unusable", date=key[0], reason=type(exc).__name__)
-                continue
-            self._metrics.written.inc(self._forget(members))
-        return written
+            taken, self._waiting = self._waiting, deque()
+        files: dict[tuple[object, ...], list[PredictionBatch]] = {}
+        for batch in taken:
+            files.setdefault(file_key(batch), []).append(batch)
+        kept = [batch for members in files.values() for batch in self._write(members)]
+        if kept:
+            with self._changed:
+                self._waiting.extendleft(reversed(kept))
+        return not kept
+
+    def _write(self, members: Sequence[PredictionBatch]) -> Sequence[PredictionBatch]:
+        """Write one file; what must wait on, for the disk."""
+        try:
+            write_batches(self._folder, members)
+        except OSError as exc:
+            self._metrics.failures.inc()
+            log.error("prediction_log_unwritable", reason=str(exc))
+            return members
+        except (pa.ArrowException, ValueError) as exc:
+            # Not the disk but the rows of one batch; trying again would block all after them.
+            if len(members) > 1:
+                middle = len(members) // 2
+                return [*self._write(members[:middle]), *self._write(members[middle:])]
+            self._metrics.dropped.inc(self._settle(members))
+            log.error("prediction_rows_unusable", reason=type(exc).__name__)
+            return ()
+        self._metrics.written.inc(self._settle(members))
+        return ()
 
     def _run(self) -> None:
         disk_takes, stopping = True, False
@@ -105,12 +113,10 @@ class PredictionWriter:
     def _is_due(self, enough: int) -> bool:
         return self._stopping or self._rows >= enough
 
-    def _forget(self, written: Sequence[PredictionBatch]) -> int:
-        """Take batches off the queue; the number of their rows."""
-        rows = sum(len(batch) for batch in written)
-        gone = {id(batch) for batch in written}
+    def _settle(self, members: Sequence[PredictionBatch]) -> int:
+        """Count batches as waiting no more; the number of their rows."""
+        rows = sum(len(batch) for batch in members)
         with self._changed:
-            self._waiting = deque(b for b in self._waiting if id(b) not in gone)
-            self._rows -= rows
-            self._metrics.queue.set(self._rows)
+            # Zero already when the stop has given them up meanwhile.
+            self._rows = max(self._rows - rows, 0)
         return rows

@@ -14,6 +14,9 @@ from serving.placement import Remedy
 
 MAX_CUSTOMERS: Final = 1000
 LONGEST_ID: Final = 256
+LONGEST_TARGET: Final = 64
+FARTHEST_MINUTES: Final = 18 * 60
+MOST_REASONS: Final = 20
 LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 
 _ISO: Final = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]|[+-]\d{2}:?\d{2})$"
@@ -43,7 +46,12 @@ class ScoreOrigin(StrEnum):
     BASE_RATE = "base_rate"
 
 
-def _iso_with_offset(value: object) -> datetime:
+def moment_of(value: object) -> datetime:
+    """The moment an ISO-8601 text with an offset says, in UTC.
+
+    Raises:
+        ValueError: it says none, or one that nobody sends mail at; the message names the cure.
+    """
     problem = (
         "must be an ISO-8601 time with an offset, such as 2026-11-24T08:30:00Z or "
         "2026-11-24T09:30:00+01:00"
@@ -60,7 +68,7 @@ def _iso_with_offset(value: object) -> datetime:
     return when
 
 
-SendAt = Annotated[datetime, BeforeValidator(_iso_with_offset, json_schema_input_type=str)]
+SendAt = Annotated[datetime, BeforeValidator(moment_of, json_schema_input_type=str)]
 
 
 class Customer(BaseModel):
@@ -78,8 +86,8 @@ class Customer(BaseModel):
     utc_offset_minutes: int | None = Field(
         None,
         strict=True,
-        ge=-18 * 60,
-        le=18 * 60,
+        ge=-FARTHEST_MINUTES,
+        le=FARTHEST_MINUTES,
         description="The customer's local time minus UTC at the send; instead of the stored one.",
     )
     campaign_id: str | None = Field(
@@ -98,7 +106,7 @@ class ScoreRequest(BaseModel):
     target: str = Field(
         strict=True,
         min_length=1,
-        max_length=64,
+        max_length=LONGEST_TARGET,
         description="A target of foresend.yaml.",
         examples=["purchase_30d"],
     )
@@ -112,10 +120,17 @@ class ScoreRequest(BaseModel):
         description="When the message goes out, ISO-8601 with an offset; now when left out.",
         json_schema_extra={"format": "date-time", "pattern": _ISO},
     )
+    reasons: int = Field(
+        0,
+        strict=True,
+        ge=0,
+        le=MOST_REASONS,
+        description="How many reasons of each score are wanted.",
+    )
 
 
 class ModelInfo(BaseModel):
-    """The model that answered; one request is answered by one model."""
+    """The champion, which answers for all customers whose score does not say `canary`."""
 
     name: str
     version: str = Field(description="Version in the MLflow registry.")
@@ -162,6 +177,28 @@ class TierPolicyInfo(BaseModel):
     )
 
 
+class ReasonInfo(BaseModel):
+    """What one feature added to a score."""
+
+    feature: str
+    value: float | str | None = Field(description="What the model saw; null where it is missing.")
+    points: float = Field(description="Probability points; negative ones lower the score.")
+    age_s: float | None = Field(
+        description="Seconds from when the value was known to the send; null where nobody knows."
+    )
+
+
+class ReasonsInfo(BaseModel):
+    """Why a score is what it is: `base`, the points of `top` and `other` sum to it."""
+
+    base: float = Field(description="The score of a customer of whom every feature says nothing.")
+    top: list[ReasonInfo] = Field(description="The strongest first.")
+    other: float = Field(description="Points of all other features together.")
+    method: str = Field(
+        description="`path` (the way through the trees) or `linear`.", examples=["path"]
+    )
+
+
 class Score(BaseModel):
     """The answer for one customer of the request, at the same place."""
 
@@ -171,10 +208,16 @@ class Score(BaseModel):
         description="Name of the score's tier, also of a degraded one; null while no tiers are "
         "approved.",
     )
+    model_version: str = Field(description="Of the model that scored this customer.")
+    canary: bool = Field(description="Whether that was the challenger, which is being tried out.")
     as_of: datetime | None = Field(description="Newest event counted; null when there is none.")
     age_s: float | None = Field(description="Seconds from `as_of` to `send_at`.")
     placement: PlacementInfo | None = Field(description="Null when nothing is known of it.")
     degraded: Degraded | None = Field(description="Null for a full answer.")
+    reasons: ReasonsInfo | None = Field(
+        description="Null when none were asked for, for a score that no model computed, and while "
+        "the server is too busy."
+    )
 
 
 class ScoreResponse(BaseModel):

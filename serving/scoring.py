@@ -1,4 +1,4 @@
-"""From what the store holds to answers: pure arithmetic, no clock and no network.
+"""From what the store holds to what is known at the send: pure arithmetic, no clock, no network.
 
 An answer is degraded for the first of these causes that applies, and says so:
 
@@ -14,32 +14,32 @@ For the last two the model's score is given: it is right for what is stored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from feature_repo import transforms
-from serving.encoder import Columns
+from serving.answers import DegradedAnswer
+from serving.last_scores import LastScore
 from serving.schemas import Cause, ScoreOrigin
-from serving.store import LAST_EVENT_AT, Stored
-from serving.watch import Model
+from serving.served import NUMBER_ROWS
+from serving.store import LAST_EVENT_AT, NUMBERS, Stored
 
 Floats = npt.NDArray[np.float64]
+Texts = npt.NDArray[Any]
 
-UTC_OFFSET: Final = "utc_offset_minutes"
-
-
-@dataclass(frozen=True, slots=True)
-class Degradation:
-    """Why an answer is less than it should be."""
-
-    cause: Cause
-    score_is: ScoreOrigin
-    detail: str
+_HELD: Final = len(NUMBERS)
+_INPUTS: Final = np.array([NUMBERS.index(name) for name in transforms.SEND_TIME_INPUTS])
+_UTC_OFFSET: Final = NUMBERS.index("utc_offset_minutes")
+_LAST_EVENT: Final = NUMBERS.index(LAST_EVENT_AT)
+_P_INBOX: Final = NUMBERS.index("p_inbox_28d")
+_GHOST: Final = NUMBERS.index("ghost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,141 +51,129 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """Answers for the customers of one request, in its order."""
+class Known:
+    """What is known of some customers, each at the moment of its send."""
 
-    scores: Floats
+    #: (len(NUMBER_ROWS), customers), NaN = missing: the stored numbers, then those of the send.
+    numbers: Floats
+    #: One array of customers per name of `served.TEXT_ROWS`.
+    texts: Sequence[Texts]
+    #: (customers,), epoch seconds.
+    send_at: Floats
+    #: Whether the store holds anything of the customer.
+    found: npt.NDArray[np.bool_]
     #: Newest event counted, epoch seconds; NaN when there is none.
     as_of: Floats
-    degraded: tuple[Degradation | None, ...]
-    #: Numbers of the model's features in its order (NaN for texts), None when nothing was read.
-    features: Floats | None = None
-    #: The model's text features in its order, one array each.
-    texts: tuple[npt.NDArray[Any], ...] = ()
-    #: Rows whose score the model computed.
-    modelled: npt.NDArray[np.bool_] | None = None
-    #: Chance that mail of the last 28 days reached the inbox, and that the last ones did not;
-    #: NaN where no placement is known. None when nothing was read.
-    p_inbox_28d: Floats | None = None
-    ghost: Floats | None = None
+    #: (views, customers), epoch seconds; NaN: no row.
+    view_known_at: Floats
+    degraded: Sequence[DegradedAnswer | None]
+
+    @property
+    def p_inbox_28d(self) -> Floats:
+        """Chance that mail of the last 28 days reached the inbox; NaN where it is not known."""
+        row: Floats = self.numbers[_P_INBOX]
+        return row
+
+    @property
+    def ghost(self) -> Floats:
+        """Chance that the last mails did not reach it; NaN where it is not known."""
+        row: Floats = self.numbers[_GHOST]
+        return row
+
+    def take(self, rows: Sequence[int]) -> Known:
+        """Of these customers only, in this order."""
+        return Known(
+            self.numbers.take(rows, axis=1),
+            [column[rows] for column in self.texts],
+            self.send_at[rows],
+            self.found[rows],
+            self.as_of[rows],
+            self.view_known_at.take(rows, axis=1),
+            [self.degraded[row] for row in rows],
+        )
 
 
-def score_stored(
-    model: Model,
-    stored: Stored,
-    *,
-    send_at: datetime,
-    now: datetime,
-    utc_offsets: Floats,
-    rules: Rules,
-) -> Scored:
-    """Answers from what was read. `utc_offsets` is NaN where the stored offset is to be used."""
-    at = np.full(len(utc_offsets), send_at.timestamp())
-    columns = at_send(stored.columns, at, utc_offsets)
-    found = stored.found
-    scores = np.where(found, model.predict(columns), model.base_rate)
-    late = found & (stored.known_at > at + rules.clock_skew_s)
-    stale = _staleness(stored.through, min(now, send_at), rules)
-    degraded = tuple(
-        UNKNOWN if not is_found else LATE if is_late else stale
-        for is_found, is_late in zip(found.tolist(), late.tolist(), strict=True)
-    )
-    features, texts = _used(model, columns)
-    return Scored(
-        scores=scores,
-        as_of=np.where(found, stored.columns[LAST_EVENT_AT], np.nan),
-        degraded=degraded,
-        features=features,
-        texts=texts,
-        modelled=found,
-        p_inbox_28d=_context(stored, "p_inbox_28d"),
-        ghost=_context(stored, "ghost"),
-    )
+def known_at_send(
+    stored: Stored, send_at: Floats, utc_offsets: Floats | None, *, now: float, rules: Rules
+) -> Known:
+    """What is known of the stored customers at `send_at`, epoch seconds as `now`.
 
-
-def _context(stored: Stored, name: str) -> Floats:
-    """A stored number that goes into the answer and not into the model; NaN where it is absent."""
-    held = stored.columns.get(name)
-    return np.full(len(stored.found), np.nan) if held is None else np.asarray(held, np.float64)
-
-
-def at_send(stored: Columns, send_at: Floats, utc_offsets: Floats) -> Mapping[str, Any]:
-    """Stored columns with those of the moment of the send, ready for any model."""
-    offsets = np.where(np.isnan(utc_offsets), stored[UTC_OFFSET], utc_offsets)
-    held = {**stored, UTC_OFFSET: offsets}
-    return {**held, **transforms.send_time(held, send_at)}
-
-
-@dataclass(frozen=True, slots=True)
-class LastScore:
-    """A score that was answered before."""
-
-    score: float
-    as_of: float
-    scored_at: datetime
-    model_version: str
-
-
-def score_without_store(
-    base_rate: float, last: Sequence[LastScore | None], *, now: datetime
-) -> Scored:
-    """Answers when nothing could be read: the last score where there is one, else the prior."""
-    return Scored(
-        scores=np.array([base_rate if one is None else one.score for one in last]),
-        as_of=np.array([np.nan if one is None else one.as_of for one in last]),
-        degraded=tuple(PRIOR if one is None else _from_last(one, now) for one in last),
+    `utc_offsets`, in minutes, replace the stored ones where they are not NaN; None: nowhere.
+    """
+    numbers = np.empty((len(NUMBER_ROWS), len(send_at)))
+    numbers[:_HELD] = stored.numbers
+    if utc_offsets is not None:
+        np.copyto(numbers[_UTC_OFFSET], utc_offsets, where=~np.isnan(utc_offsets))
+    numbers[_HELD:] = transforms.send_time_matrix(numbers.take(_INPUTS, axis=0), send_at)
+    return Known(
+        numbers,
+        stored.texts,
+        send_at,
+        stored.found,
+        np.where(stored.found, numbers[_LAST_EVENT], np.nan),
+        stored.view_known_at,
+        degradations(stored, send_at, now=now, rules=rules),
     )
 
 
-UNKNOWN: Final = Degradation(
-    Cause.UNKNOWN_CUSTOMER,
-    ScoreOrigin.BASE_RATE,
+UNKNOWN: Final = DegradedAnswer(
+    Cause.UNKNOWN_CUSTOMER.value,
+    ScoreOrigin.BASE_RATE.value,
     "The feature store holds nothing about this customer; the score is the model's base rate.",
 )
-LATE: Final = Degradation(
-    Cause.FEATURES_AFTER_SEND_AT,
-    ScoreOrigin.MODEL,
+LATE: Final = DegradedAnswer(
+    Cause.FEATURES_AFTER_SEND_AT.value,
+    ScoreOrigin.MODEL.value,
     "The stored features include what became known only after send_at.",
 )
-PRIOR: Final = Degradation(
-    Cause.STORE_UNAVAILABLE,
-    ScoreOrigin.BASE_RATE,
+PRIOR: Final = DegradedAnswer(
+    Cause.STORE_UNAVAILABLE.value,
+    ScoreOrigin.BASE_RATE.value,
     "The feature store does not answer and no score of this customer is remembered; the score "
     "is the model's base rate.",
 )
 
 
-def _from_last(last: LastScore, now: datetime) -> Degradation:
+def from_last(last: LastScore, now: datetime) -> DegradedAnswer:
+    """What is said of a score that was computed before."""
     age_s = (now - last.scored_at).total_seconds()
-    return Degradation(
-        Cause.STORE_UNAVAILABLE,
-        ScoreOrigin.LAST_SCORE,
+    return DegradedAnswer(
+        Cause.STORE_UNAVAILABLE.value,
+        ScoreOrigin.LAST_SCORE.value,
         "The feature store does not answer; the score is the one computed "
         f"{age_s:.0f} s ago by model version {last.model_version}.",
     )
 
 
-def _staleness(through: datetime | None, used_at: datetime, rules: Rules) -> Degradation | None:
-    if through is None:
-        detail = (
-            "The feature store does not say how far it is complete; run `foresend features load`."
-        )
-    elif (used_at - through).total_seconds() > rules.stale_after_s:
-        detail = f"The feature store is complete only to {iso(through)}."
-    else:
-        return None
-    return Degradation(Cause.STALE_FEATURES, ScoreOrigin.MODEL, detail)
+def degradations(
+    stored: Stored, send_at: Floats, *, now: float, rules: Rules
+) -> list[DegradedAnswer | None]:
+    """Why each customer's answer is less than a fresh score; times in epoch seconds."""
+    is_late = stored.known_at > send_at + rules.clock_skew_s
+    through = stored.through
+    is_stale = (
+        np.ones(len(send_at), dtype=np.bool_)
+        if through is None
+        else np.minimum(send_at, now) - through.timestamp() > rules.stale_after_s
+    )
+    is_less = is_late | is_stale | ~stored.found
+    if not is_less.any():
+        return [None] * len(send_at)
+    stale = _stale(through)
+    rows = zip(stored.found.tolist(), is_late.tolist(), is_stale.tolist(), strict=True)
+    return [
+        UNKNOWN if not found else LATE if late else stale if old else None
+        for found, late, old in rows
+    ]
 
 
-def _used(model: Model, columns: Columns) -> tuple[Floats, tuple[npt.NDArray[Any], ...]]:
-    """The values the model saw, as the prediction log keeps them."""
-    names, texts = model.feature_names, set(model.categorical)
-    rows = len(columns[names[0]]) if names else 0
-    matrix = np.full((rows, len(names)), np.nan)
-    for position, name in enumerate(names):
-        if name not in texts:
-            matrix[:, position] = columns[name]
-    return matrix, tuple(np.asarray(columns[name]) for name in model.categorical)
+def _stale(through: datetime | None) -> DegradedAnswer:
+    detail = (
+        "The feature store does not say how far it is complete; run `foresend features load`."
+        if through is None
+        else f"The feature store is complete only to {iso(through)}."
+    )
+    return DegradedAnswer(Cause.STALE_FEATURES.value, ScoreOrigin.MODEL.value, detail)
 
 
 def iso(when: datetime) -> str:
@@ -194,7 +182,7 @@ def iso(when: datetime) -> str:
     >>> iso(datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
     '2026-01-02T03:04:05Z'
     """
-    return when.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return when.astimezone(UTC).isoformat()[:-6] + "Z"
 
 
 def iso_epoch(seconds: float) -> str | None:
@@ -203,4 +191,20 @@ def iso_epoch(seconds: float) -> str | None:
     >>> iso_epoch(0.0), iso_epoch(float("nan"))
     ('1970-01-01T00:00:00Z', None)
     """
-    return None if np.isnan(seconds) else iso(datetime.fromtimestamp(seconds, UTC))
+    return None if math.isnan(seconds) else iso_moment(seconds)
+
+
+def iso_moment(seconds: float) -> str:
+    """ISO-8601 of epoch seconds, to the microsecond.
+
+    >>> iso_moment(1.5)
+    '1970-01-01T00:00:01.500000Z'
+    """
+    whole, micros = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_iso_second(whole)}.{micros:06d}Z" if micros else f"{_iso_second(whole)}Z"
+
+
+@lru_cache(maxsize=8192)
+def _iso_second(seconds: int) -> str:
+    # Newest events and moments of sends crowd in few seconds.
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6]

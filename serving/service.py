@@ -1,66 +1,51 @@
-"""One request from customers to answers: read, score, remember, log. Knows no HTTP."""
+"""From a request to its answer: who scores, in which batch, until when. Knows no HTTP.
+
+Requests of at most 64 customers wait for nothing but the turn of the event loop they came in, and
+are read and scored together (serving/batcher.py). Larger ones go in small chunks beside them
+(serving/bulk.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import numpy as np
-import structlog
 
-from feature_repo.errors import StoreUnavailable
-from serving.errors import NoModel, UnknownTarget
+from serving.answers import Answer, ScoreAnswer
+from serving.asks import Ask
+from serving.batch import Batch
+from serving.batcher import MOST_CUSTOMERS, Batcher, Job
+from serving.bulk import CHUNK, BulkLane
+from serving.errors import DeadlineExceeded, NoModel, Overloaded, UnknownTarget
+from serving.heads import Heads
+from serving.last_scores import LastScores
 from serving.metrics import Metrics
-from serving.placement import Placement, placement_of
-from serving.prediction_log import PredictionBatch
+from serving.plausible import check_ask
 from serving.prediction_writer import PredictionWriter
-from serving.schemas import Customer, ScoreRequest
-from serving.scoring import (
-    Degradation,
-    LastScore,
-    Rules,
-    Scored,
-    iso,
-    iso_epoch,
-    score_stored,
-    score_without_store,
-)
-from serving.store import FeatureStore
-from serving.tiers import TierPolicy
-from serving.watch import ModelWatch, Serving
+from serving.scorer import Scorer
+from serving.scoring import Known, Rules, known_at_send
+from serving.served import UNUSABLE, Route
+from serving.shadow import Shadow
+from serving.store import FeatureStore, Stored
+from serving.store_reads import StoreReads
+from serving.traced import Part, untraced
+from serving.watch import ModelWatch
 
-INLINE_ROWS: Final = 64
-"""Up to this many customers are scored on the event loop; more would stall other requests."""
+__all__ = ["LastScores", "Rules", "ScoringService", "untraced"]
 
-log = structlog.get_logger()
-
-
-@dataclass
-class LastScores:
-    """The newest scores of this process by target and customer, the oldest forgotten first."""
-
-    capacity: int
-    _held: OrderedDict[tuple[str, str], LastScore] = field(default_factory=OrderedDict)
-
-    def get(self, target: str, customer_ids: Sequence[str]) -> list[LastScore | None]:
-        """The last score of each customer."""
-        return [self._held.get((target, customer)) for customer in customer_ids]
-
-    def put(self, target: str, customer_id: str, last: LastScore) -> None:
-        """Remember a score."""
-        self._held[target, customer_id] = last
-        self._held.move_to_end((target, customer_id))
-        while len(self._held) > self.capacity:
-            self._held.popitem(last=False)
+MOST_WAITING: Final = 16_384
+"""Customers of all requests in flight; what comes then is refused, as it would wait too long."""
 
 
 @dataclass
 class ScoringService:
-    """Everything a request needs."""
+    """Everything a request needs. Belongs to one event loop."""
 
     watch: ModelWatch
     store: FeatureStore
@@ -69,220 +54,165 @@ class ScoringService:
     rules: Rules
     clock: Callable[[], datetime]
     last_scores: LastScores
-    _store_is_away: bool = False
+    #: What challengers score unseen; None: nothing.
+    shadow: Shadow | None = None
+    #: Whether what is not needed is to be left out: reasons, and the shadow.
+    is_busy: Callable[[], bool] = lambda: False
+    monotonic: Callable[[], float] = time.monotonic
+    #: Around a part of the work for some requests: what traces see of it.
+    part: Part = untraced
+    _reads: StoreReads = field(init=False)
+    _scorer: Scorer = field(init=False)
+    _batcher: Batcher = field(init=False)
+    _bulk: BulkLane = field(init=False)
+    _heads: Heads = field(init=False, default_factory=Heads)
+    _in_flight: int = field(init=False, default=0)
 
-    async def score(self, ask: ScoreRequest, request_id: str) -> dict[str, Any]:
-        """The answer to a request, as `schemas.ScoreResponse` describes it.
+    def __post_init__(self) -> None:
+        self._reads = StoreReads(self.store, self.metrics, self.monotonic, self.part)
+        self._scorer = Scorer(
+            self.predictions, self.last_scores, self.metrics, self.shadow, self.is_busy
+        )
+        self._batcher = Batcher(self._answer)
+        self._bulk = BulkLane(lambda: self._batcher.is_idle)
+
+    async def score(self, ask: Ask) -> Answer:
+        """Scores in the order of the request's customers.
 
         Raises:
-            UnknownTarget: it is not configured.
+            InvalidRequest: it is nothing that can be scored.
+            UnknownTarget: its target is not configured.
             NoModel: none was ever loaded for it.
+            DeadlineExceeded: it cannot be answered by its deadline.
+            Overloaded: too much waits.
         """
-        serving = self._serving(ask.target)
-        now = self.clock()
-        send_at = ask.send_at or now
-        ids = [customer.customer_id for customer in ask.customers]
-        scored = await self._scored(serving, ask.customers, ids, send_at=send_at, now=now)
-        tiers = _tiers(serving.policy, scored)
-        self._count(ask.target, scored, tiers)
-        self._remember(ask.target, ids, scored, serving, now)
-        self.predictions.add(_batch(ask, ids, scored, tiers, serving, send_at, now, request_id))
-        return _answer(ask.target, ids, scored, tiers, serving, send_at, request_id)
+        check_ask(ask)
+        route = self._route(ask.target)
+        if self._is_late(ask):
+            raise self._too_late()
+        customers = len(ask.customers)
+        if self._in_flight + customers > MOST_WAITING:
+            message = f"{self._in_flight} customers are being scored, and {MOST_WAITING} is most."
+            raise Overloaded(message, headers={"Retry-After": "1"})
+        self._in_flight += customers
+        try:
+            if customers > MOST_CUSTOMERS:
+                return await self._answer_large(ask, route)
+            job = Job(ask, route, asyncio.get_running_loop().create_future())
+            self._batcher.add(job)
+            return await job.future
+        finally:
+            self._in_flight -= customers
 
-    def _serving(self, target: str) -> Serving:
-        if target not in self.watch.states:
+    def _route(self, target: str) -> Route:
+        state = self.watch.states.get(target)
+        if state is None:
             known = ", ".join(sorted(self.watch.states))
             message = f"No target is called {target!r}. Known targets: {known}."
             raise UnknownTarget(message)
-        serving = self.watch.serving(target)
-        if serving is None:
-            state = self.watch.states[target]
+        route = self.watch.route(target)
+        if route is None:
             reason = state.problem or self.watch.unavailable or "no version is its champion yet"
             message = (
                 f"No model of {target!r} is loaded: {reason}. Train one with `foresend train "
                 f"{target}` or promote one with `foresend models promote {target} VERSION`."
             )
             raise NoModel(message, headers={"Retry-After": "5"})
-        return serving
+        return route
 
-    async def _scored(
-        self,
-        serving: Serving,
-        customers: Sequence[Customer],
-        ids: Sequence[str],
-        *,
-        send_at: datetime,
-        now: datetime,
-    ) -> Scored:
-        try:
-            with self.metrics.store_latency.time():
-                stored = await self.store.read(ids)
-        except StoreUnavailable as exc:
-            self._store_seen(str(exc))
-            last = self.last_scores.get(serving.version.target, ids)
-            return score_without_store(serving.model.base_rate, last, now=now)
-        self._store_seen(None)
-        offsets = np.array(
-            [np.nan if c.utc_offset_minutes is None else c.utc_offset_minutes for c in customers]
-        )
+    def _is_late(self, ask: Ask) -> bool:
+        return ask.deadline is not None and ask.deadline <= self.monotonic()
 
-        def work() -> Scored:
-            return score_stored(
-                serving.model,
-                stored,
-                send_at=send_at,
-                now=now,
-                utc_offsets=offsets,
-                rules=self.rules,
-            )
+    def _too_late(self) -> DeadlineExceeded:
+        self.metrics.scoring.too_late.inc()
+        message = "The deadline passed before the scores were there. Allow more time, or ask later."
+        return DeadlineExceeded(message)
 
-        return work() if len(ids) <= INLINE_ROWS else await asyncio.to_thread(work)
+    def _in_time(self, jobs: Sequence[Job]) -> list[int]:
+        """Places of the jobs that somebody still waits for; late ones are told."""
+        kept = []
+        for place, job in enumerate(jobs):
+            if job.future.done():
+                continue
+            if self._is_late(job.ask):
+                job.fail(self._too_late())
+                continue
+            kept.append(place)
+        return kept
 
-    def _store_seen(self, problem: str | None) -> None:
-        """Log when the store goes and when it comes back, not once per request."""
-        if problem is not None and not self._store_is_away:
-            log.warning("store_unavailable", reason=problem)
-        if problem is None and self._store_is_away:
-            log.info("store_back")
-        self._store_is_away = problem is not None
-
-    def _count(self, target: str, scored: Scored, tiers: Sequence[str | None]) -> None:
-        self.metrics.rows.labels(target).inc(len(scored.degraded))
-        modelled = None if scored.modelled is None else scored.modelled.tolist()
-        self.metrics.tiers.count(target, tiers, modelled)
-        for degradation in scored.degraded:
-            if degradation is not None:
-                self.metrics.degraded.labels(target, degradation.cause.value).inc()
-
-    def _remember(
-        self, target: str, ids: Sequence[str], scored: Scored, serving: Serving, now: datetime
-    ) -> None:
-        if scored.modelled is None:
+    async def _answer(self, jobs: Sequence[Job]) -> None:
+        """One micro-batch: read once, score once per version."""
+        jobs = [jobs[place] for place in self._in_time(jobs)]
+        if not jobs:
             return
-        version = serving.version.number
-        values = zip(
-            ids,
-            scored.scores.tolist(),
-            scored.as_of.tolist(),
-            scored.modelled.tolist(),
-            strict=True,
-        )
-        for customer, score, as_of, modelled in values:
-            if modelled:
-                self.last_scores.put(target, customer, LastScore(score, as_of, now, version))
+        now = self.clock()
+        asks = [job.ask for job in jobs]
+        batch = Batch.of(asks, now)
+        self.metrics.scoring.batch.observe(len(batch.ids))
+        stored = await self._reads.read(batch.ids, asks, bulk=False)
+        known = None if stored is None else self._known(stored, batch)
+        starts = np.cumsum([0, *(len(job.ask.customers) for job in jobs)]).tolist()
+        kept = self._in_time(jobs)
+        by_route: dict[int, list[int]] = {}
+        for place in kept:
+            by_route.setdefault(id(jobs[place].route), []).append(place)
+        for places in by_route.values():
+            if len(places) == len(jobs):
+                self._finish(jobs, batch, known)
+                continue
+            rows = [row for place in places for row in range(starts[place], starts[place + 1])]
+            part = None if known is None else known.take(rows)
+            self._finish([jobs[place] for place in places], batch.take(rows), part)
 
+    def _finish(self, jobs: Sequence[Job], batch: Batch, known: Known | None) -> None:
+        """Answer jobs of one route, whose customers are those of the batch."""
+        route = jobs[0].route
+        try:
+            with self.part("model", [job.ask for job in jobs]):
+                rows = self._rows(batch, known, route)
+        except UNUSABLE as exc:
+            # Of this model, not of what the others asked for.
+            for job in jobs:
+                job.fail(exc)
+            return
+        at = batch.now.timestamp()
+        start = 0
+        for job in jobs:
+            end = start + len(job.ask.customers)
+            if not job.future.done():
+                send_at = at if job.ask.send_at is None else job.ask.send_at
+                job.future.set_result(self._heads.answer(job.ask, route, send_at, rows[start:end]))
+            start = end
 
-def _tiers(policy: TierPolicy | None, scored: Scored) -> Sequence[str | None]:
-    return [None] * len(scored.degraded) if policy is None else policy.tiers(scored.scores)
+    def _rows(self, batch: Batch, known: Known | None, route: Route) -> list[ScoreAnswer]:
+        if known is None:
+            return self._scorer.score_without_store(batch, route)
+        return self._scorer.score(batch, known, route)
 
+    async def _answer_large(self, ask: Ask, route: Route) -> Answer:
+        send_at = self.clock().timestamp() if ask.send_at is None else ask.send_at
+        whole = replace(ask, send_at=send_at)
+        starts = range(0, len(ask.customers), CHUNK)
+        parts: list[list[ScoreAnswer]] = [[] for _ in starts]
+        chunks = [
+            partial(self._answer_chunk, whole, route, start, parts, place)
+            for place, start in enumerate(starts)
+        ]
+        await self._bulk.run(chunks)
+        return self._heads.answer(ask, route, send_at, [row for part in parts for row in part])
 
-def _answer(
-    target: str,
-    ids: Sequence[str],
-    scored: Scored,
-    tiers: Sequence[str | None],
-    serving: Serving,
-    send_at: datetime,
-    request_id: str,
-) -> dict[str, Any]:
-    at = send_at.timestamp()
-    rows = zip(
-        ids,
-        scored.scores.tolist(),
-        tiers,
-        scored.as_of.tolist(),
-        _placements(scored),
-        scored.degraded,
-        strict=True,
-    )
-    return {
-        "request_id": request_id,
-        "target": target,
-        "send_at": iso(send_at),
-        "model": {
-            "name": target,
-            "version": serving.version.number,
-            "run_id": serving.version.run_id,
-            "loaded_at": iso(serving.loaded_at),
-        },
-        "tier_policy": _policy(serving),
-        "scores": [
-            {
-                "customer_id": customer,
-                "score": score,
-                "tier": tier,
-                "as_of": iso_epoch(as_of),
-                "age_s": None if as_of != as_of else round(at - as_of, 6),
-                "placement": placement,
-                "degraded": _declared(degradation),
-            }
-            for customer, score, tier, as_of, placement, degradation in rows
-        ],
-    }
+    async def _answer_chunk(
+        self, ask: Ask, route: Route, start: int, parts: list[list[ScoreAnswer]], place: int
+    ) -> None:
+        if self._is_late(ask):
+            raise self._too_late()
+        customers = ask.customers[start : start + CHUNK]
+        batch = Batch.of([replace(ask, customers=customers)], self.clock())
+        stored = await self._reads.read(batch.ids, [ask], bulk=True)
+        known = None if stored is None else self._known(stored, batch)
+        with self.part("model", [ask]):
+            parts[place] = self._rows(batch, known, route)
 
-
-def _policy(serving: Serving) -> dict[str, Any] | None:
-    policy = serving.policy
-    if policy is None:
-        return None
-    return {
-        "model_version": policy.model_version,
-        "approved_by": policy.approved_by,
-        "approved_at": iso(policy.approved_at),
-        "is_current": serving.policy_is_current,
-        "names": policy.names,
-        "cuts": policy.cuts,
-    }
-
-
-def _placements(scored: Scored) -> Sequence[Placement | None]:
-    if scored.p_inbox_28d is None or scored.ghost is None:
-        return [None] * len(scored.degraded)
-    known = zip(scored.p_inbox_28d.tolist(), scored.ghost.tolist(), strict=True)
-    return [placement_of(p_inbox_28d, ghost) for p_inbox_28d, ghost in known]
-
-
-def _declared(degradation: Degradation | None) -> dict[str, str] | None:
-    if degradation is None:
-        return None
-    return {
-        "cause": degradation.cause.value,
-        "score_is": degradation.score_is.value,
-        "detail": degradation.detail,
-    }
-
-
-def _batch(
-    ask: ScoreRequest,
-    ids: Sequence[str],
-    scored: Scored,
-    tiers: Sequence[str | None],
-    serving: Serving,
-    send_at: datetime,
-    now: datetime,
-    request_id: str,
-) -> PredictionBatch:
-    model = serving.model
-    return PredictionBatch(
-        scored_at=now,
-        request_id=request_id,
-        target=ask.target,
-        model_version=serving.version.number,
-        feature_service=model.feature_service,
-        feature_names=model.feature_names,
-        text_names=model.categorical,
-        customer_ids=ids,
-        send_at=send_at,
-        scores=scored.scores,
-        as_of=scored.as_of,
-        degraded=[None if d is None else d.cause.value for d in scored.degraded],
-        campaign_ids=[customer.campaign_id for customer in ask.customers],
-        message_ids=[customer.message_id for customer in ask.customers],
-        features=scored.features,
-        texts=scored.texts,
-        modelled=scored.modelled,
-        tiers=tiers,
-        tier_policy=None if serving.policy is None else serving.policy.model_version,
-        p_inbox_28d=scored.p_inbox_28d,
-        ghost=scored.ghost,
-    )
+    def _known(self, stored: Stored, batch: Batch) -> Known:
+        now = batch.now.timestamp()
+        return known_at_send(stored, batch.send_at, batch.utc_offsets, now=now, rules=self.rules)

@@ -7,8 +7,11 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serving.tiers import TierPolicy
@@ -32,7 +35,7 @@ class _Recent:
         return self.by_tier.get(name, 0.0) / self.rows if self.rows else math.nan
 
     def add(self, scored: Mapping[str | None, int]) -> None:
-        """Count the answers of one request."""
+        """Count the answers of one batch."""
         rows = sum(scored.values())
         keep = math.exp(-rows / MEMORY_ROWS)
         self.rows = self.rows * keep + rows
@@ -93,18 +96,20 @@ class TierMetrics:
             self._begin(target, policy)
 
     def count(
-        self, target: str, tiers: Sequence[str | None], modelled: Sequence[bool] | None
+        self, target: str, tiers: Sequence[str | None], modelled: npt.NDArray[np.bool_] | None
     ) -> None:
-        """Count the answers of one request; only scores that a model computed move the shares."""
+        """Count the answers of a batch; only scores that a model computed move the shares."""
         recent = self._recent.get(target)
         if recent is None:
             return
-        for name, rows in Tally(tiers).items():
+        answered = Tally(tiers)
+        for name, rows in answered.items():
             # Unknown only when the policy changed while the request ran.
             if name in recent.answers:
                 recent.answers[name].inc(rows)
-        if modelled is not None:
-            recent.add(Tally(tier for tier, own in zip(tiers, modelled, strict=True) if own))
+        if modelled is None:
+            return
+        recent.add(answered if modelled.all() else Tally(compress(tiers, modelled.tolist())))
 
     def _begin(self, target: str, policy: TierPolicy) -> None:
         answers: dict[str | None, Counter] = {

@@ -57,6 +57,11 @@ def as_httpx(case: schemathesis.Case) -> dict[str, Any]:
 
 OPERATIONS = [
     ("/v1/score", "POST", 80),
+    ("/v1/audience", "POST", 60),
+    ("/v1/audience", "GET", 5),
+    ("/v1/audience/{job_id}", "GET", 20),
+    ("/v1/audience/{job_id}", "DELETE", 20),
+    ("/v1/audience/{job_id}/result", "GET", 20),
     ("/healthz", "GET", 5),
     ("/readyz", "GET", 5),
     ("/metrics", "GET", 5),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from fastapi import FastAPI
 from feature_repo.api_keys import KeyFile
 from feature_repo.errors import ForesendError
 from serving.app import Ports, create_app
+from serving.audience.desk import Desk
+from serving.audience.jobs import JobStore
+from serving.http.tracing import Tracing
 from serving.registry import MemoryRegistry, Version
 from serving.settings import ServingSettings
 from serving.shelf import Shelf
@@ -87,6 +91,19 @@ async def _as_stream(chunks: Any) -> Any:
         yield chunk
 
 
+class NoRunner(subprocess.Popen[bytes]):
+    """A runner of segments that does nothing and has ended."""
+
+    def __init__(self) -> None:
+        self.returncode = 0
+
+    def poll(self) -> int:
+        return self.returncode
+
+    def __del__(self) -> None:
+        """There is no process to look after."""
+
+
 @dataclass
 class World:
     """Everything around one application."""
@@ -99,10 +116,17 @@ class World:
     with_keys: bool = False
     targets: tuple[str, ...] = (TARGET, "click_7d")
     load: Callable[[Path], FixedModel] = load_fixed
+    tracing: Tracing | None = None
+    #: Seconds of the clock that only goes forward; moved by hand.
+    seconds: float = 0.0
 
     @property
     def keys(self) -> KeyFile:
         return KeyFile(self.folder / "keys.json")
+
+    @property
+    def jobs(self) -> JobStore:
+        return JobStore(self.folder / "audience", self.clock, most_waiting=3)
 
     @property
     def predictions(self) -> Path:
@@ -122,6 +146,9 @@ class World:
             load_model=self.load,
             keys=self.keys if self.with_keys else None,
             clock=self.clock,
+            tracing=self.tracing,
+            monotonic=lambda: self.seconds,
+            desk=Desk(self.jobs, self.targets, spawn=NoRunner),
         )
         return create_app(ports, self.settings, targets=self.targets, predictions=self.predictions)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from serving.scoring import Rules, _staleness
+from serving.scoring import Rules, degradations
+from serving.store import MemoryStore
 from tests.unit.serving.conftest import NOW, Client, World, ask
 
 
@@ -89,7 +92,7 @@ def test_a_store_that_was_not_loaded_for_long_is_declared_stale(world: World) ->
     assert "2026-11-23T09:00:00Z" in row["degraded"]["detail"]
 
 
-# through, used_at, stale?
+# through, send_at, stale?
 STALENESS = [
     (NOW - timedelta(hours=26), NOW, False),
     (NOW - timedelta(hours=26, seconds=1), NOW, True),
@@ -100,13 +103,17 @@ STALENESS = [
 ]
 
 
-@pytest.mark.parametrize(("through", "used_at", "expected"), STALENESS)
+@pytest.mark.parametrize(("through", "send_at", "expected"), STALENESS)
 def test_staleness_is_measured_at_the_send_and_never_past_now(
-    through: Any, used_at: Any, expected: bool
+    through: Any, send_at: Any, expected: bool
 ) -> None:
     rules = Rules(stale_after_s=26 * 3600.0, clock_skew_s=5.0)
+    store = MemoryStore(customers={"ann": {}}, through=through)
+    stored = asyncio.run(store.read(["ann"]))
 
-    assert (_staleness(through, used_at, rules) is not None) == expected
+    told = degradations(stored, np.array([send_at.timestamp()]), now=NOW.timestamp(), rules=rules)
+
+    assert [one is not None for one in told] == [expected]
 
 
 def test_a_send_far_ahead_is_not_stale_for_being_ahead(world: World) -> None:

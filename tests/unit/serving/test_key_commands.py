@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from feature_repo.errors import ConfigError
-from infra.commands import keys_add, keys_list, keys_revoke
+from infra.commands import keys_add, keys_list, keys_revoke, keys_rotate
 
 
 def run(*words: str) -> Result:
@@ -18,6 +18,7 @@ def run(*words: str) -> Result:
     app.command("add")(keys_add.command)
     app.command("list")(keys_list.command)
     app.command("revoke")(keys_revoke.command)
+    app.command("rotate")(keys_rotate.command)
     return CliRunner().invoke(app, words)
 
 
@@ -56,3 +57,43 @@ def test_an_unknown_scope_is_named_with_those_there_are() -> None:
 
     assert isinstance(result.exception, ConfigError)
     assert "'scroe' is not one of: score, ingest, admin" in str(result.exception)
+
+
+def test_a_rotated_key_has_two_secrets_until_the_grace_ends() -> None:
+    old = run("add", "mailer").stdout.strip()
+    new = json.loads(run("rotate", "mailer", "--grace", "2h", "--json").stdout)
+    (listed,) = json.loads(run("list", "--json").stdout)["keys"]
+
+    assert new["key"].startswith("fsk_")
+    assert new["key"] != old
+    assert new["grace_s"] == 7200
+    assert listed["secrets"] == 2
+
+    last = run("rotate", "mailer", "--grace", "0s")
+    assert last.stdout.strip().startswith("fsk_")
+    assert json.loads(run("list", "--json").stdout)["keys"][0]["secrets"] == 1
+
+
+def test_a_key_may_have_a_rate_and_an_end() -> None:
+    run("add", "mailer", "--rate", "600/min", "--burst", "50", "--expires", "90d")
+
+    (listed,) = json.loads(run("list", "--json").stdout)["keys"]
+    assert (listed["rate"], listed["burst"], listed["is_expired"]) == (10.0, 50, False)
+    assert "10/s" in run("list").output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--rate", "fast"), "--rate 'fast' is no rate"),
+        (("--rate", "0/s"), "is no rate above 0"),
+        (("--burst", "5"), "needs a --rate"),
+        (("--expires", "soon"), "--expires 'soon' is no length of time"),
+        (("--expires", "99999d"), "is no length of time"),
+    ],
+)
+def test_a_limit_that_cannot_be_is_told_with_its_cure(words: tuple[str, ...], told: str) -> None:
+    result = run("add", "mailer", *words)
+
+    assert isinstance(result.exception, ConfigError)
+    assert told in str(result.exception)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.settings import Settings
-from serving.placement import GHOST, placement_of
+from serving.answer_rows import placement_of
+from serving.placement import GHOST
 from serving.prediction_log import read_predictions, write_batches
 from tests.unit.serving.conftest import NOW, TARGET, World, ask
 from tests.unit.serving.test_prediction_log import batch
@@ -33,7 +35,9 @@ NAN = float("nan")
 def test_a_ghost_is_repaired_and_nobody_else(
     p_inbox_28d: float, ghost: float, expected: dict[str, object] | None
 ) -> None:
-    assert placement_of(p_inbox_28d, ghost) == expected
+    found = placement_of(p_inbox_28d, ghost)
+
+    assert (None if found is None else msgspec.structs.asdict(found)) == expected
 
 
 def test_the_answer_and_the_log_say_the_same(world: World) -> None:

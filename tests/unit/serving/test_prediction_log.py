@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.settings import Settings
+from serving.asks import AskedCustomer
 from serving.metrics import Metrics
 from serving.prediction_log import PredictionBatch, prediction_files, read_predictions
 from serving.prediction_writer import PredictionWriter
@@ -21,19 +22,17 @@ def batch(*customers: str, at: datetime = NOW, version: str = "1") -> Prediction
     rows = len(customers)
     return PredictionBatch(
         scored_at=at,
-        request_id="r-1",
         target=TARGET,
         model_version=version,
         feature_service="send_score_v1",
         feature_names=("opens_30d", "country"),
         text_names=("country",),
-        customer_ids=customers,
-        send_at=at,
+        customers=[AskedCustomer(customer) for customer in customers],
+        request_ids=["r-1"] * rows,
+        send_at=np.full(rows, at.timestamp()),
         scores=np.full(rows, 0.5),
         as_of=np.full(rows, np.nan),
         degraded=[None] * rows,
-        campaign_ids=[None] * rows,
-        message_ids=[None] * rows,
         features=np.array([[1.0, np.nan]] * rows),
         texts=(np.array(["FR"] * rows, dtype=object),),
         modelled=np.ones(rows, dtype=np.bool_),

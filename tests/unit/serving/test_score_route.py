@@ -21,10 +21,13 @@ def test_an_answer_says_score_model_and_age_in_request_order(world: World) -> No
         "customer_id": "ann",
         "score": 0.25,
         "tier": None,
+        "model_version": "1",
+        "canary": False,
         "as_of": "2026-11-24T10:00:00Z",
         "age_s": 7200.0,
         "placement": None,
         "degraded": None,
+        "reasons": None,
     }
     assert body["send_at"] == "2026-11-24T12:00:00Z"
     assert body["model"] == {
@@ -47,13 +50,13 @@ def test_an_unknown_customer_gets_the_base_rate_and_fails_nobody(world: World) -
     assert rows[1]["degraded"] is None
 
 
-def test_a_thousand_customers_are_answered_from_one_read(world: World) -> None:
+def test_a_thousand_customers_are_answered_from_reads_of_32(world: World) -> None:
     with world.client() as client:
         rows = client.post("/v1/score", json=ask(*["ann"] * 1000)).json()["scores"]
 
     assert {row["score"] for row in rows} == {0.25}
     assert len(rows) == 1000
-    assert world.store.reads == 1
+    assert world.store.reads == 32
 
 
 def test_a_planned_send_is_aged_to_its_own_time(world: World) -> None:

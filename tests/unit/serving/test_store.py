@@ -1,21 +1,17 @@
-"""The layout scoring reads, and the breaker before it."""
+"""What scoring reads, and the store in memory that stands in for Redis."""
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime
+
+import numpy as np
 import pytest
 
 from feature_repo import contract
-from feature_repo.errors import ConfigError
+from feature_repo.errors import ConfigError, StoreUnavailable
 from serving.settings import ServingSettings
-from serving.store import FAILURES_TO_OPEN, OPEN_S, Breaker, RedisStore, _through, scoring_layout
-
-
-class HandClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from serving.store import NUMBERS, TEXTS, VIEWS, MemoryStore, RedisStore, scoring_layout
 
 
 def test_the_layout_holds_all_that_models_and_as_of_need() -> None:
@@ -26,29 +22,12 @@ def test_the_layout_holds_all_that_models_and_as_of_need() -> None:
     assert "last_event_at" in views[contract.ACTIVITY]
 
 
-def test_a_store_that_keeps_failing_is_left_alone_and_probed_by_one() -> None:
-    clock = HandClock()
-    breaker = Breaker(clock)
-    for _ in range(FAILURES_TO_OPEN):
-        assert breaker.allows()
-        breaker.failed()
+def test_columns_are_in_the_order_of_the_layout() -> None:
+    layout = scoring_layout("foresend")
 
-    assert not breaker.allows()
-    clock.now += OPEN_S
-    assert breaker.allows()
-    # The probe is under way; nobody else waits for the store.
-    assert not breaker.allows()
-    breaker.succeeded()
-    assert breaker.allows()
-
-
-def test_single_failures_do_not_open_the_breaker() -> None:
-    breaker = Breaker(HandClock())
-    for _ in range(10 * FAILURES_TO_OPEN):
-        breaker.failed()
-        breaker.succeeded()
-
-    assert breaker.allows()
+    assert tuple(name for _, name in layout.numbers) == NUMBERS
+    assert tuple(name for _, name in layout.words) == TEXTS
+    assert tuple(layout.views) == VIEWS
 
 
 def test_a_url_that_cannot_be_used_is_named_without_its_password() -> None:
@@ -59,8 +38,22 @@ def test_a_url_that_cannot_be_used_is_named_without_its_password() -> None:
     assert "FORESEND_REDIS_URL" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "note", [b"{", b"{}", b'"x"', b'{"through": 3}', b'{"through": "2026-01-01T00:00:00"}', None]
-)
-def test_a_note_that_is_not_one_of_ours_says_nothing(note: bytes | None) -> None:
-    assert _through(note) is None
+def test_the_store_in_memory_gives_what_was_put_in() -> None:
+    through = datetime(2026, 11, 24, tzinfo=UTC)
+    store = MemoryStore({"ann": {"opens_total": 3.0, "country": "FR"}}, {"ann": 5.0}, through)
+
+    stored = asyncio.run(store.read(["bob", "ann"], bulk=True))
+
+    assert stored.numbers.shape == (len(NUMBERS), 2)
+    assert stored.columns["opens_total"].tolist()[1] == 3.0
+    assert stored.columns["country"].tolist() == [None, "FR"]
+    assert np.isnan(stored.numbers[:, 0]).all()
+    assert stored.found.tolist() == [False, True]
+    assert stored.known_at.tolist()[1] == 5.0
+    assert stored.view_known_at.shape == (len(VIEWS), 2)
+    assert stored.through == through
+
+
+def test_the_store_in_memory_can_be_down() -> None:
+    with pytest.raises(StoreUnavailable, match="away"):
+        asyncio.run(MemoryStore(down="It is away.").read(["ann"]))

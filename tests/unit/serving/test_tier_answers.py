@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from feature_repo.settings import Settings
-from serving import service
 from serving.prediction_log import read_predictions
 from serving.registry import Version
 from serving.tiers import TierPolicy
@@ -294,20 +291,3 @@ def test_the_prediction_log_keeps_tier_and_policy(world: World) -> None:
     ).to_pylist()
     kept = {(row["tier"], row["tier_policy"]) for row in rows}
     assert kept == {(None, None), ("medium", "1")}
-
-
-def test_the_placement_of_a_customer_s_mail_is_told_when_it_is_known(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    score_stored = service.score_stored
-
-    def placed(*args: Any, **more: Any) -> Any:
-        scored = score_stored(*args, **more)
-        return replace(scored, p_inbox_28d=np.array([0.4, np.nan]), ghost=np.array([0.9, np.nan]))
-
-    monkeypatch.setattr(service, "score_stored", placed)
-    with world.client() as client:
-        rows = client.post("/v1/score", json=ask("ann", "nobody")).json()["scores"]
-
-    assert rows[0]["placement"] == {"p_inbox_28d": 0.4, "ghost": 0.9, "action": "repair"}
-    assert rows[1]["placement"] is None
