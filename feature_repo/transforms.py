@@ -13,6 +13,7 @@ rates. Where all mail is seen, the debt is zero and nothing changes, to the last
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -64,6 +65,21 @@ PLACEMENT_INPUTS: Final = (
 SEND_TIME_INPUTS: Final = (*ACTIVITY_INPUTS, *PROFILE_INPUTS, *PLACEMENT_INPUTS)
 """Stored columns that `send_time` reads."""
 
+# Where each group of features stands in SEND_TIME, one behind the other.
+_ENDS: Final = np.cumsum(
+    [
+        len(naming.MEASURES) * len(naming.HALF_LIVES_DAYS),
+        len(_RATES) * len(naming.HALF_LIVES_DAYS),
+        len(naming.MEASURES),
+        len(naming.LAST_AT) + 1,
+        4,
+        3,
+    ]
+).tolist()
+_DECAYED_ROWS, _RATE_ROWS, _TREND_ROWS, _HOUR_ROWS, _ORDER_ROWS, _LOCAL_ROWS = (
+    slice(start, end) for start, end in pairwise((0, *_ENDS))
+)
+
 LEAST_SEEN_SHARE: Final = 0.01
 """So much of the sends counts as seen in rates at least, so that no rate divides by nothing."""
 
@@ -94,6 +110,10 @@ _SINCE_CLOCKED: Final = np.array([*([float(m.human)] for m in naming.LAST_AT), [
 _SEEN_LAST: Final = _rows(naming.last_at(m.singular) for m in naming.MEASURES if m.human)
 _UNSEEN: Final = _rows(naming.log2_state(naming.UNSEEN_SENDS, h) for h in naming.HALF_LIVES_DAYS)
 _SENDS: Final = _PLURALS.index("sends")
+_ORDERS, _REVENUE, _REFUNDS = _rows(naming.total(n) for n in ("purchases", "revenue", "refunds"))
+_FIRST_BOUGHT, _LAST_BOUGHT = _rows(("first_purchase_at", naming.last_at("purchase")))
+_OFFSET: Final = _ROW["utc_offset_minutes"]
+_BLOCK_NUMBERS: Final = np.arange(naming.BLOCKS)[:, np.newaxis]
 _PER_SENDS: Final = np.array([per == "sends" for _, per in _RATES])[:, np.newaxis, np.newaxis]
 
 
@@ -109,47 +129,60 @@ def send_time(columns: Columns, send_at: npt.ArrayLike) -> dict[str, Floats]:
 
 
 def send_time_matrix(held: Floats, at: Floats) -> Floats:
-    """As `send_time`, for SEND_TIME_INPUTS as rows; returns SEND_TIME as rows."""
+    """As `send_time`, for SEND_TIME_INPUTS as rows; returns SEND_TIME as rows.
+
+    For a few customers the calls of NumPy are what it costs, so there are no more than needed.
+    """
     states = held[_STATES].reshape(len(naming.MEASURES), len(naming.HALF_LIVES_DAYS), -1)
     debt = _debt(held)
+    features = np.empty((len(SEND_TIME), len(at)))
     # An amount of zero has the logarithm -inf; what is undefined becomes NaN on purpose.
     with np.errstate(all="ignore"):
-        decayed, trends = _decayed_and_trends(states, held[_NEWEST], at - _CLOCKED * debt)
-        features = np.concatenate(
-            [
-                decayed,
-                _shares(states, held[_UNSEEN]),
-                trends,
-                np.maximum(at - _SINCE_CLOCKED * debt - held[_SINCE], 0.0) / _UNIT_S,
-                _orders(held, at),
-                _local(held, at),
-            ]
-        )
-    return np.where(np.isnan(at), np.nan, features)
+        seen_at = at if debt is None else at - _CLOCKED * debt
+        _decayed_and_trends(states, held[_NEWEST], seen_at, features)
+        features[_RATE_ROWS] = _shares(states, held[_UNSEEN]).reshape(-1, len(at))
+        since = at if debt is None else at - _SINCE_CLOCKED * debt
+        hours = features[_HOUR_ROWS]
+        np.maximum(np.subtract(since, held[_SINCE], out=hours), 0.0, out=hours)
+        hours /= _UNIT_S
+        _orders(held, at, features)
+        _local(held, at, features)
+    undated = np.isnan(at)
+    if undated.any():
+        features[:, undated] = np.nan
+    return features
 
 
-def _debt(held: Floats) -> Floats:
+def _debt(held: Floats) -> Floats | None:
     """Seconds for which the exposure clock stood still since the customer was last seen.
 
     The stream knows of opens and clicks after the midnight that the unseen days are of: one that
-    is newer than all that were counted then says that mail is seen again.
+    is newer than all that were counted then says that mail is seen again. None: it went on for
+    everybody.
     """
+    days = held[_ROW[naming.UNSEEN_DAYS]]
+    is_owed = days > 0.0
+    if not is_owed.any():
+        return None
     through = held[_ROW[naming.SEEN_THROUGH_AT]]
     last = np.fmax.reduce(held[_SEEN_LAST], axis=0)
     is_back = (last > through) | (np.isnan(through) & ~np.isnan(last))
-    days = held[_ROW[naming.UNSEEN_DAYS]]
-    return np.where(is_back | ~(days > 0.0), 0.0, days * _DAY_S)
+    return np.where(is_back | ~is_owed, 0.0, days * _DAY_S)
 
 
-def _decayed_and_trends(states: Floats, newest: Floats, at: Floats) -> tuple[Floats, Floats]:
-    """Decayed values (0.0 when nothing was counted), and trends; `at` is by measure and customer.
+def _decayed_and_trends(states: Floats, newest: Floats, at: Floats, features: Floats) -> None:
+    """Decayed values (0.0 when nothing was counted), and trends; `at` is by measure and customer,
+    or by customer.
 
     A trend is the daily pace in the shortest memory over that in the longest.
     """
     log2_now = states - np.fmax(at, newest)[:, np.newaxis] / _HALF_LIVES_S
-    decayed = np.exp2(log2_now)
-    trends = np.exp2(log2_now[:, 0] - log2_now[:, -1]) * (_LONG / _SHORT)
-    return np.where(np.isnan(decayed), 0.0, decayed).reshape(-1, states.shape[-1]), trends
+    decayed = features[_DECAYED_ROWS].reshape(states.shape)
+    np.exp2(log2_now, out=decayed)
+    np.copyto(decayed, 0.0, where=np.isnan(decayed))
+    trends = features[_TREND_ROWS]
+    np.exp2(log2_now[:, 0] - log2_now[:, -1], out=trends)
+    trends *= _LONG / _SHORT
 
 
 def _shares(states: Floats, unseen: Floats) -> Floats:
@@ -158,46 +191,47 @@ def _shares(states: Floats, unseen: Floats) -> Floats:
     Both decay alike, so a share needs no time and cannot underflow. Of sends, only those that were
     seen are the whole.
     """
-    part = np.where(np.isnan(states), -np.inf, states)[_PART]
-    shares = np.exp2(part - states[_WHOLE])
-    share_unseen = np.exp2(np.where(np.isnan(unseen), -np.inf, unseen) - states[_SENDS])
+    part = states[_PART]
+    np.copyto(part, -np.inf, where=np.isnan(part))
+    shares: Floats = np.exp2(part - states[_WHOLE])
+    is_unknown = np.isnan(unseen)
+    if is_unknown.all():
+        # All sends were seen.
+        return shares
+    share_unseen = np.exp2(np.where(is_unknown, -np.inf, unseen) - states[_SENDS])
     seen = np.fmax(1.0 - np.fmax(share_unseen, 0.0), LEAST_SEEN_SHARE)
     # What was opened or clicked was seen, whatever the last midnight thought.
     seen = np.fmax(seen, np.fmin(shares, 1.0))
-    return (shares / np.where(_PER_SENDS, seen, 1.0)).reshape(-1, states.shape[-1])
+    shares /= np.where(_PER_SENDS, seen, 1.0)
+    return shares
 
 
-def _orders(held: Floats, at: Floats) -> Floats:
+def _orders(held: Floats, at: Floats, features: Floats) -> None:
     """Habits of buying; NaN below one order, for gaps below two orders at different times."""
-    orders = held[_ROW[naming.total("purchases")]]
-    first, last = held[_ROW["first_purchase_at"]], held[_ROW[naming.last_at("purchase")]]
+    orders = held[_ORDERS]
+    first, last = held[_FIRST_BOUGHT], held[_LAST_BOUGHT]
+    average, refunds, gap_days, overdue = features[_ORDER_ROWS]
     bought = np.where(orders > 0.0, orders, np.nan)
-    gap_days = (last - first) / _DAY_S / np.where(orders > 1.0, orders - 1.0, np.nan)
-    return np.stack(
-        [
-            held[_ROW[naming.total("revenue")]] / bought,
-            held[_ROW[naming.total("refunds")]] / bought,
-            gap_days,
-            np.maximum(at - last, 0.0) / _DAY_S / np.where(gap_days > 0.0, gap_days, np.nan),
-        ]
-    )
+    np.divide(held[_REVENUE], bought, out=average)
+    np.divide(held[_REFUNDS], bought, out=refunds)
+    between = np.where(orders > 1.0, orders - 1.0, np.nan)
+    np.divide((last - first) / _DAY_S, between, out=gap_days)
+    usual = np.where(gap_days > 0.0, gap_days, np.nan)
+    np.divide(np.maximum(at - last, 0.0) / _DAY_S, usual, out=overdue)
 
 
-def _local(held: Floats, at: Floats) -> Floats:
+def _local(held: Floats, at: Floats, features: Floats) -> None:
     """The customer's clock at the send, and the share of their engagement in its block."""
-    offset = held[_ROW["utc_offset_minutes"]]
+    offset = held[_OFFSET]
     local = at + np.where(np.isnan(offset), 0.0, offset) * 60.0
     second = np.mod(local, _DAY_S)
     states = held[_BLOCK_ROWS]
     # Only quotients matter, so the greatest block is made 1 and nothing can overflow.
     weights = np.exp2(states - np.fmax.reduce(states, axis=0))
-    weights = np.where(np.isnan(weights), 0.0, weights)
+    np.copyto(weights, 0.0, where=np.isnan(weights))
     block = np.floor(second / _BLOCK_S)
-    chosen = (weights * (np.arange(naming.BLOCKS)[:, np.newaxis] == block)).sum(axis=0)
-    return np.stack(
-        [
-            np.floor(second / 3600.0),
-            np.mod(np.floor(local / _DAY_S) + _EPOCH_WEEKDAY, 7.0),
-            chosen / weights.sum(axis=0),
-        ]
-    )
+    chosen = np.add.reduce(weights * (block == _BLOCK_NUMBERS), axis=0)
+    hour, weekday, affinity = features[_LOCAL_ROWS]
+    np.floor(second / 3600.0, out=hour)
+    np.mod(np.floor(local / _DAY_S) + _EPOCH_WEEKDAY, 7.0, out=weekday)
+    np.divide(chosen, np.add.reduce(weights, axis=0), out=affinity)

@@ -28,6 +28,7 @@ _STRING: Final = 0x12
 _VARINT_TAGS: Final = frozenset({0x18, 0x20, 0x38, 0x40})  # int32, int64, bool, timestamp
 _SECONDS_TAG: Final = 0x08
 _NANOS_TAG: Final = 0x10
+_CELL: Final = np.dtype([("tag", "u1"), ("value", "<f8")])
 
 
 def timestamp(known_at: datetime) -> bytes:
@@ -62,14 +63,43 @@ def seconds(values: Sequence[bytes | None]) -> Floats:
     # The two zero bytes end the last number and stand for a tag that is not there.
     width = max((len(value) for value in values if value is not None), default=0) + 2
     data = np.array([value or b"" for value in values], dtype=f"S{width}").view(np.uint8)
-    data = data.reshape(rows, width)
+    return np.where(absent, np.nan, seconds_of(data.reshape(rows, width)))
+
+
+def seconds_of(data: wire.Bytes) -> Floats:
+    """Epoch seconds of Timestamp protos, one a row, each with two zero bytes behind it."""
     start = (data[:, 0] == _SECONDS_TAG).astype(np.int64)
     whole, position = wire.read_varints(data, start)
     position = np.where(start > 0, position, 0)
-    has_nanos = data[np.arange(rows), position] == _NANOS_TAG
+    has_nanos = data[np.arange(len(data)), position] == _NANOS_TAG
     nanos, _ = wire.read_varints(data, position + 1)
-    known = np.where(start > 0, whole, 0) + np.where(has_nanos, nanos // 1000, 0) / 1e6
-    return np.where(absent, np.nan, known)
+    return np.where(start > 0, whole, 0) + np.where(has_nanos, nanos // 1000, 0) / 1e6
+
+
+def second(value: bytes | None) -> float:
+    """As `seconds`, of one value; quicker for a few.
+
+    >>> second(timestamp(datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC)))
+    1.5
+    """
+    if value is None:
+        return math.nan
+    whole, at = _varint(value, 1) if value[:1] == b"\x08" else (0, 0)
+    nanos = _varint(value, at + 1)[0] if value[at : at + 1] == b"\x10" else 0
+    return whole + nanos // 1000 / 1e6
+
+
+def _varint(value: bytes, at: int) -> tuple[int, int]:
+    """The base-128 number at a place, as a signed one of 64 bits, and where it ends."""
+    number = shift = 0
+    for byte in value[at : at + 10]:
+        number |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            break
+        shift += 7
+    number &= 2**64 - 1
+    return number - 2**64 if number >= 2**63 else number, at
 
 
 def string(text: str | None) -> bytes:
@@ -80,35 +110,40 @@ def string(text: str | None) -> bytes:
 
 def text(value: bytes | None) -> str | None:
     """The text of a value, None when it holds none."""
-    if not value or value[0] != _STRING:
+    if value is None or len(value) < 2 or value[0] != _STRING:
         return None
-    start = 1
-    while value[start] >= 0x80:
-        start += 1
-    return value[start + 1 :].decode()
+    length, start = _varint(value, 1)
+    if value[start - 1] >= 0x80 or len(value) != start + length:
+        return None
+    try:
+        return value[start:].decode()
+    except UnicodeDecodeError:
+        return None
 
 
-def numbers(values: Sequence[bytes], rows: int, width: int) -> Floats:
-    """The numbers of `rows` customers with `width` features each; one row per feature."""
-    joined = b"".join(values)
-    raw = np.frombuffer(joined, dtype=np.uint8)
-    if len(raw) == rows * width * 9:
-        cells = raw.reshape(rows, width, 9)
-        if (cells[:, :, 0] == _DOUBLE).all():
-            doubles = np.ascontiguousarray(cells[:, :, 1:].transpose(1, 0, 2))
-            return doubles.view("<f8").reshape(width, rows)
+def numbers(values: Sequence[bytes | None], rows: int, width: int) -> Floats:
+    """The numbers of `rows` customers with `width` features each; one row per feature.
+
+    What is empty or None is missing, and so is what holds no number.
+    """
+    joined = b"".join([value or MISSING_DOUBLE for value in values])
+    if len(joined) == rows * width * _CELL.itemsize:
+        cells = np.frombuffer(joined, dtype=_CELL).reshape(rows, width)
+        if (cells["tag"] == _DOUBLE).all():
+            return np.array(cells["value"].T, dtype=np.float64, order="C")
     singly = [_number(value) for value in values]
     return np.ascontiguousarray(np.array(singly, dtype=np.float64).reshape(rows, width).T)
 
 
-def _number(value: bytes) -> float:
+def _number(value: bytes | None) -> float:
     """Any number another Feast client may have written; what is none is missing."""
+    if not value:
+        return math.nan
     tag, body = value[0], value[1:]
-    if tag == _DOUBLE:
+    if tag == _DOUBLE and len(body) == 8:
         return float(struct.unpack("<d", body)[0])
-    if tag == _FLOAT:
+    if tag == _FLOAT and len(body) == 4:
         return float(struct.unpack("<f", body)[0])
-    if tag in _VARINT_TAGS:
-        data = np.frombuffer(body + b"\0", dtype=np.uint8)[np.newaxis]
-        return float(wire.read_varints(data, np.zeros(1, dtype=np.int64))[0][0])
+    if tag in _VARINT_TAGS and body:
+        return float(_varint(value, 1)[0])
     return math.nan

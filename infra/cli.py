@@ -10,8 +10,14 @@ import typer
 
 from feature_repo.errors import ForesendError
 from infra.commands import (
+    audience_score,
     audit,
     backfill,
+    connectors_check,
+    connectors_dead_list,
+    connectors_dead_replay,
+    connectors_dry_run,
+    connectors_run,
     deliverability_import,
     deliverability_mailboxes,
     deliverability_pull,
@@ -27,12 +33,14 @@ from infra.commands import (
     keys_add,
     keys_list,
     keys_revoke,
+    keys_rotate,
     log_compact,
     machines_sweep,
     models_history,
     models_list,
     models_promote,
     models_rollback,
+    models_webhook,
     placement_show,
     quarantine_accept,
     quarantine_list,
@@ -43,6 +51,8 @@ from infra.commands import (
     queue_replay,
     queue_status,
     report_drift,
+    routing_explain,
+    routing_show,
     schedule_history,
     schedule_list,
     schedule_run,
@@ -100,6 +110,39 @@ def _add_deliverability(app: typer.Typer) -> None:
     app.add_typer(group, name="placement")
 
 
+def _audience() -> typer.Typer:
+    audience = _group("Score whole segments.")
+    audience.command("score")(audience_score.command)
+    return audience
+
+
+def _queue() -> typer.Typer:
+    queue = _group("The queue between ingestion and its consumers.")
+    queue.command("status")(queue_status.command)
+    queue.command("dead")(queue_dead.command)
+    queue.command("replay")(queue_replay.command)
+    return queue
+
+
+def _routing() -> typer.Typer:
+    routing = _group("What is done about the next message to a customer, and why.")
+    routing.command("show")(routing_show.command)
+    routing.command("explain")(routing_explain.command)
+    return routing
+
+
+def _connectors() -> typer.Typer:
+    connectors = _group("Carry scores and actions into tools.")
+    connectors.command("check")(connectors_check.command)
+    connectors.command("dry-run")(connectors_dry_run.command)
+    connectors.command("run")(connectors_run.command)
+    dead = _group("Messages that a tool did not take.")
+    dead.command("list")(connectors_dead_list.command)
+    dead.command("replay")(connectors_dead_replay.command)
+    connectors.add_typer(dead, name="dead")
+    return connectors
+
+
 def _tiers() -> typer.Typer:
     tiers = _group("See, approve and reject the tiers of a version's scores.")
     tiers.command("propose")(tiers_propose.command)
@@ -135,18 +178,18 @@ def build_app() -> typer.Typer:
     models.command("promote")(models_promote.command)
     models.command("rollback")(models_rollback.command)
     models.command("history")(models_history.command)
+    models.command("webhook")(models_webhook.command)
     app.add_typer(models, name="models")
     app.add_typer(_tiers(), name="tiers")
+    app.add_typer(_audience(), name="audience")
+    app.add_typer(_routing(), name="routing")
+    app.add_typer(_connectors(), name="connectors")
     app.command("ingest")(ingest.command)
     app.command("worker")(worker.command)
     _add_schedule(app)
     app.command("simulate")(simulate.command)
     _add_quarantine(app)
-    queue = _group("The queue between ingestion and its consumers.")
-    queue.command("status")(queue_status.command)
-    queue.command("dead")(queue_dead.command)
-    queue.command("replay")(queue_replay.command)
-    app.add_typer(queue, name="queue")
+    app.add_typer(_queue(), name="queue")
     machines = _group("Opens and clicks that no person made.")
     machines.command("sweep")(machines_sweep.command)
     app.add_typer(machines, name="machines")
@@ -156,6 +199,7 @@ def build_app() -> typer.Typer:
     keys.command("add")(keys_add.command)
     keys.command("list")(keys_list.command)
     keys.command("revoke")(keys_revoke.command)
+    keys.command("rotate")(keys_rotate.command)
     app.add_typer(keys, name="keys")
     report = _group("Reports for people and for exit codes.")
     report.command("drift")(report_drift.command)

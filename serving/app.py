@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from feature_repo.api_keys import KeyFile, Scope
 from serving.admission.gate import Gate, GateMetrics
@@ -25,7 +28,7 @@ from serving.guard import Guard
 from serving.health import Health
 from serving.http.access import AccessLog
 from serving.http.operations import add_doorbell, add_operations
-from serving.http.problems import add_problems
+from serving.http.problems import add_problems, broken
 from serving.http.route import ScoreRoute
 from serving.http.tracing import Tracing
 from serving.metrics import Metrics
@@ -90,7 +93,7 @@ def create_app(
         metrics.registry.register(GateMetrics(ports.gate))
     service = _service(ports, settings, targets=targets, predictions=predictions, metrics=metrics)
     health = Health(service.watch, ports.store)
-    app = FastAPI(
+    app = _Application(
         title="Foresend",
         version=VERSION,
         description=DESCRIPTION,
@@ -117,7 +120,7 @@ def create_app(
 
 
 def _surround(
-    app: FastAPI,
+    app: _Application,
     ports: Ports,
     settings: ServingSettings,
     service: ScoringService,
@@ -132,9 +135,8 @@ def _surround(
         max_body_bytes=settings.max_body_bytes,
         larger={"/v1/audience": settings.audience_max_bytes},
     )
-    # Added last, so it comes first.
-    app.add_middleware(
-        ScoreRoute,
+    route = ScoreRoute(
+        app.framework,
         service=service,
         doorkeeper=doorkeeper,
         access=access,
@@ -142,6 +144,25 @@ def _surround(
         monotonic=ports.monotonic,
         tracing=ports.tracing,
     )
+    app.front = ServerErrorMiddleware(route, handler=broken)
+
+
+class _Application(FastAPI):
+    """The framework's application, with a route before all of it: its layers of middleware cost
+    that route more than its own work does."""
+
+    front: ASGIApp | None = None
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """Answer what the front knows, and have the framework answer the rest."""
+        if self.front is not None and scope["type"] == "http":
+            await self.front(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def framework(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        """The framework alone."""
+        await super().__call__(scope, receive, send)
 
 
 def _service(

@@ -24,7 +24,7 @@ from feature_repo.ingest.settings import IngestSettings, load_ingest_settings
 from feature_repo.ingest.webhook.catalog import Catalog
 from feature_repo.ingest.webhook.certificates import fetch_url
 from feature_repo.ingest.webhooks import Webhooks
-from feature_repo.listening import freeze_heap, is_loopback, listen, run
+from feature_repo.listening import Manners, freeze_heap, is_loopback, listen, run
 from feature_repo.logs import configure_logs
 from feature_repo.settings import Settings
 from feature_repo.stream.queue import open_queue
@@ -52,7 +52,9 @@ def serve(settings: Settings, *, host: str, port: int, insecure_local: bool) -> 
     listening = listen(host, port)
     address = listening.getsockname()
     log.info("listening", host=address[0], port=address[1], checks=not insecure_local)
-    run(app, listening, shutdown_s=limits.shutdown_s, stopping=app.state.health.stop)
+    # The mapper has as long again to finish what has landed.
+    manners = Manners(shutdown_s=limits.shutdown_s, flush_s=limits.shutdown_s + 8.0)
+    run(app, listening, manners, stopping=app.state.health.stop)
 
 
 def open_app(settings: Settings, limits: IngestSettings, *, insecure_local: bool) -> FastAPI:

@@ -8,7 +8,7 @@ import typer
 
 
 def command(name: Annotated[str, typer.Argument(help="The name it was made with.")]) -> None:
-    """Revoke an API key; running servers refuse it from their next request on."""
+    """Revoke an API key; running servers refuse it within a second."""
     from feature_repo.api_keys import KeyFile, keys_path
     from feature_repo.settings import load_settings
 

@@ -16,6 +16,7 @@ from feature_repo.config import load_config
 from feature_repo.errors import NotReady
 from feature_repo.settings import Settings
 from infra.stack.ports import LOOPBACK, free_port
+from serving.routing.connectors.settings import ALL, connector_settings
 from serving.routing.settings import routing_settings
 
 STOP_TIMEOUT_S: Final = 20.0
@@ -25,6 +26,7 @@ WORKERS: Final = {"archive": 9101, "online": 9102, "recompute": 9103}
 
 SCHEDULER_PORT: Final = 9104
 ROUTER_PORT: Final = 9105
+CONNECTORS_PORT: Final = 9106
 SCHEDULER_STOP_S: Final = 40.0
 """The scheduler gives the job that runs time to stop, and then stops itself."""
 
@@ -118,6 +120,14 @@ def worker_service(role: str, port: int) -> Service:
     return Service(name=role, argv=argv, url=url, ready_url=f"{url}/healthz")
 
 
+def connectors_service(port: int) -> Service:
+    """Carries scores and actions into tools; its port serves health and metrics."""
+    url = f"http://{LOOPBACK}:{port}"
+    run = ("connectors", "run", ALL, "--metrics-port", str(port))
+    argv = (sys.executable, "-m", "infra.cli", *run)
+    return Service(name="connectors", argv=argv, url=url, ready_url=f"{url}/healthz")
+
+
 def scheduler_service(port: int) -> Service:
     """Runs the jobs of foresend.yaml on time; its port serves health and metrics."""
     url = f"http://{LOOPBACK}:{port}"
@@ -156,8 +166,11 @@ def local_services(settings: Settings, *, insecure_local: bool) -> list[Service]
     # Before what feeds them, so that they stop after it with nothing left to do.
     services += [worker_service(role, port(number)) for role, number in WORKERS.items()]
     services.append(scheduler_service(port(SCHEDULER_PORT)))
-    if routing_settings(load_config(settings)).enabled:
+    config = load_config(settings)
+    if routing_settings(config).enabled:
         services.append(worker_service("router", port(ROUTER_PORT)))
+        if connector_settings(config, os.environ):
+            services.append(connectors_service(port(CONNECTORS_PORT)))
     services.append(ingest_service(port(8081), insecure_local=insecure_local))
     services.append(api_service(port(8080), insecure_local=insecure_local))
     return [with_env(service, shared) for service in services]

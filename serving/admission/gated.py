@@ -245,7 +245,7 @@ class GatedProtocol(BoundedProtocol):
         close = close or self.bounds.is_leaving
         self._closes_after_body, self._swallowed = close, 0
         self.cycle = _ANSWERED
-        self.transport.write(_REFUSED.answer(self.server_state.default_headers, close=close))
+        self.transport.write_now(_REFUSED.answer(self.server_state.default_headers, close=close))
 
 
 def gate_protocol(gate: Gate) -> type[GatedProtocol]:

@@ -15,7 +15,9 @@ import structlog
 from serving.audience.jobs import JobStore
 
 LOOK_EVERY_S: Final = 1.0
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 12.0
+"""A runner whose Redis hangs needs ten seconds to notice."""
+
 _COMMAND: Final = (sys.executable, "-m", "serving.audience.runner")
 
 log = structlog.get_logger()

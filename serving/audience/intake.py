@@ -70,9 +70,10 @@ def read_file(body: bytes, form: str, target: str | None, send_at: str | None) -
         message = "Name the target in the query: POST /v1/audience?target=purchase_30d."
         raise InvalidRequest(message)
     try:
-        table = _csv(body) if form == CSV else pq.read_table(io.BytesIO(body), columns=[CUSTOMER])
+        table = _csv(body) if form == CSV else _parquet(body)
         column = table.column(CUSTOMER).cast(pa.string())
-    except (pa.ArrowException, KeyError, ValueError) as exc:
+    # A damaged file is an OSError to pyarrow, though it is read from memory.
+    except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
         reason = str(exc).splitlines()[0][:200]
         message = f"The file cannot be read as {form} with a column {CUSTOMER}: {reason}."
         raise InvalidRequest(message) from exc
@@ -99,11 +100,21 @@ def _csv(body: bytes) -> pa.Table:
     return pyarrow.csv.read_csv(io.BytesIO(body), convert_options=options)
 
 
-def _intake(target: str, customers: pa.Table, send_at: str | None) -> Intake:
-    rows = customers.num_rows
+def _parquet(body: bytes) -> pa.Table:
+    with pq.ParquetFile(io.BytesIO(body)) as file:
+        # A few kilobytes can hold more equal ids than there is memory for.
+        _check_rows(file.metadata.num_rows)
+        return file.read(columns=[CUSTOMER])
+
+
+def _check_rows(rows: int) -> None:
     if not 1 <= rows <= MOST_CUSTOMERS:
-        message = f"{rows} customers were given; send 1 to {MOST_CUSTOMERS:,} in one job."
+        message = f"{rows:,} customers were given; send 1 to {MOST_CUSTOMERS:,} in one job."
         raise InvalidRequest(message)
+
+
+def _intake(target: str, customers: pa.Table, send_at: str | None) -> Intake:
+    _check_rows(customers.num_rows)
     return Intake(target, customers, None if send_at is None else _moment(send_at))
 
 

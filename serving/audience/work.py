@@ -68,6 +68,8 @@ class Worker:
             served = self.served(job.target)
             done = self._scored(self.jobs.started(job, served.version), served)
         except Stopped:
+            # As it was: only runners that died count as attempts.
+            self.jobs.update(job)
             raise
         except (ForesendError, OSError) as exc:
             log.error("audience_failed", job=job.id, reason=str(exc))
@@ -122,7 +124,10 @@ class Worker:
             try:
                 return scorer.score(customers)
             except StoreUnavailable:
-                if self.stopping() or self.monotonic() - began > _STORE_PATIENCE_S:
+                if self.stopping():
+                    message = "It stops while Redis does not answer; the job is begun again."
+                    raise Stopped(message) from None
+                if self.monotonic() - began > _STORE_PATIENCE_S:
                     raise
                 self.sleep(1.0)
 

@@ -28,22 +28,24 @@ def add_problems(app: FastAPI) -> None:
         problem = OtherProblem(exc.status_code, exc.detail, detail, exc.headers or {})
         return _told(problem, problem.document(request_id_of(request.scope)))
 
-    async def broken(request: Request, _: Exception) -> Response:
-        request_id = request_id_of(request.scope)
-        # The server logs the exception with its trace after this, in the same context; the caller
-        # is told where to look.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        detail = "An unexpected error; the server's log has it under this request_id."
-        # This answer is given outside of all that adds headers.
-        headers = {name.decode(): value.decode() for name, value in SECURITY}
-        problem = OtherProblem(
-            500, "The server made a mistake", detail, {REQUEST_ID: request_id, **headers}
-        )
-        return _told(problem, problem.document(request_id))
-
     app.add_exception_handler(Problem, known)
     app.add_exception_handler(HTTPException, refused)
     app.add_exception_handler(Exception, broken)
+
+
+async def broken(request: Request, _: Exception) -> Response:
+    """The answer to what nobody foresaw."""
+    request_id = request_id_of(request.scope)
+    # The server logs the exception with its trace after this, in the same context; the caller
+    # is told where to look.
+    structlog.contextvars.bind_contextvars(request_id=request_id)
+    detail = "An unexpected error; the server's log has it under this request_id."
+    # This answer is given outside of all that adds headers.
+    headers = {name.decode(): value.decode() for name, value in SECURITY}
+    problem = OtherProblem(
+        500, "The server made a mistake", detail, {REQUEST_ID: request_id, **headers}
+    )
+    return _told(problem, problem.document(request_id))
 
 
 def _told(problem: Problem, document: dict[str, Any]) -> Response:

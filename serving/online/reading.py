@@ -37,6 +37,8 @@ _U32: Final = struct.Struct("<I")
 _ANOTHER_TYPE: Final = "WRONGTYPE"
 # Few different ones in daily views and profiles: most were seen a moment ago.
 _text = lru_cache(maxsize=4_096)(value_codec.text)
+# Many customers share the midnights of the daily views.
+_second = lru_cache(maxsize=16_384)(value_codec.second)
 _second = lru_cache(maxsize=4_096)(value_codec.second)
 
 

@@ -22,6 +22,7 @@ from infra.commands import report_drift as command
 from monitoring.champion import read_champion
 from monitoring.errors import NoChampion, NoLaunchProfile, NoPredictions
 from monitoring.report import DriftReport, report_drift
+from serving.asks import AskedCustomer
 from serving.prediction_log import PredictionBatch, write_batches
 from serving.profile import launch_profile
 
@@ -95,19 +96,17 @@ def predict(
     ]
     batch = PredictionBatch(
         scored_at=at,
-        request_id="r",
         target=TARGET,
         model_version=version,
         feature_service="send_score_v1",
         feature_names=names,
         text_names=("country",) if "country" in names else (),
-        customer_ids=[f"{prefix}{i}" for i in range(rows)],
-        send_at=at,
+        customers=[AskedCustomer(f"{prefix}{i}") for i in range(rows)],
+        request_ids=["r"] * rows,
+        send_at=np.full(rows, at.timestamp()),
         scores=columns["score"],
         as_of=np.full(rows, np.nan),
         degraded=[None] * rows,
-        campaign_ids=[None] * rows,
-        message_ids=[None] * rows,
         features=np.column_stack(numbers),
         texts=[columns["country"]] if "country" in names else [],
         modelled=np.ones(rows, dtype=np.bool_) if known is None else known,

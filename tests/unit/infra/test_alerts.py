@@ -19,7 +19,9 @@ from feature_repo.stream.metrics import WorkerMetrics
 from infra.scheduler.jobs import Schedule
 from infra.scheduler.ledger import Ledger
 from infra.scheduler.metrics import SchedulerMetrics
+from serving.admission.gate import Budget, Gate, GateMetrics
 from serving.metrics import Metrics as ServingMetrics
+from serving.routing.connectors.metrics import ConnectorMetrics
 
 ROOT = Path(__file__).parents[3]
 GROUPS = yaml.safe_load((ROOT / "infra" / "prometheus" / "alerts.yaml").read_text())["groups"]
@@ -36,11 +38,16 @@ def series() -> set[str]:
     with TemporaryDirectory() as home:
         ledger = Ledger(Settings(home=Path(home)))
         scheduler = SchedulerMetrics(Schedule("UTC", {}), ledger, lambda: datetime.now(UTC))
+    serving = ServingMetrics()
+    serving.registry.register(GateMetrics(Gate(singles=Budget(1), bulk=Budget(1))))
+    connectors = CollectorRegistry()
+    ConnectorMetrics(connectors)
     registries: list[CollectorRegistry] = [
+        connectors,
         mapper.registry,
         WorkerMetrics("archive").registry,
         scheduler.registry,
-        ServingMetrics().registry,
+        serving.registry,
     ]
     for registry in registries:
         for family in registry.collect():

@@ -10,6 +10,7 @@ from feature_repo.settings import Settings
 from monitoring.errors import NoPredictions
 from monitoring.predictions import read_window
 from monitoring.windows import Window
+from serving.asks import AskedCustomer
 from serving.prediction_log import PredictionBatch, write_batches
 
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -36,19 +37,17 @@ def predict(
     values = {"opens_7d": list(opens.values()), "country": [np.nan] * rows, "other": [1.0] * rows}
     batch = PredictionBatch(
         scored_at=at,
-        request_id="r",
         target=target,
         model_version=version,
         feature_service="send_score_v1",
         feature_names=names,
         text_names=("country",) if "country" in names else (),
-        customer_ids=list(opens),
-        send_at=at,
+        customers=[AskedCustomer(customer) for customer in opens],
+        request_ids=["r"] * rows,
+        send_at=np.full(rows, at.timestamp()),
         scores=np.array(list(opens.values())) / 100,
         as_of=np.full(rows, np.nan),
         degraded=[None] * rows,
-        campaign_ids=[None] * rows,
-        message_ids=[None] * rows,
         features=np.column_stack([values[name] for name in names]),
         texts=[np.full(rows, country, dtype=object)] if "country" in names else [],
         modelled=np.full(rows, known),
