@@ -36,6 +36,15 @@ def only_one(settings: Settings, kind: str, *, wait_s: float = 0.0) -> Iterator[
         lock.release()
 
 
+def is_taken(settings: Settings, kind: str) -> bool:
+    """Whether somebody of this installation does this kind of work now."""
+    try:
+        with only_one(settings, kind):
+            return False
+    except StoreUnavailable:
+        return True
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that it appears as a whole, on the disk, or not at all."""
     part = path.with_suffix(".part")

@@ -31,8 +31,7 @@ from serving.admission.gate import Budget, Gate
 from serving.admission.gated import gate_protocol
 from serving.admission.parent import Parent
 from serving.app import Ports, create_app
-from serving.audience.desk import Desk
-from serving.audience.opened import open_jobs
+from serving.audience.opened import open_desk
 from serving.doorbell import Bell
 from serving.http.tracing import check_tracing, open_tracing
 from serving.model import ScoringModel
@@ -151,7 +150,7 @@ def open_app(
         workers=workers,
         trials=trials_of(config),
         bell=Bell(settings.state_path / "doorbell"),
-        desk=Desk(open_jobs(settings, limits), tuple(config.targets)),
+        desk=open_desk(settings, limits, tuple(config.targets)),
         tracing=open_tracing(load_tracing_settings()),
     )
     return create_app(

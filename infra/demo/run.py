@@ -22,7 +22,8 @@ from feature_repo.ingest.shipped import shipped_dataset
 from feature_repo.settings import Settings
 from infra.demo.command import foresend
 from infra.demo.folder import fresh_folder
-from infra.demo.scoring import Scored, score_all, wait_for_model
+from infra.demo.scoring import Scored, best_of, reasons_of, score_all, wait_for_model
+from infra.demo.segment import score_segment
 from infra.demo.simulated import make_secrets, run_simulated
 from infra.demo.stack import running_stack, wait_until_ready
 from infra.demo.summary import show_summary
@@ -117,6 +118,12 @@ def _score(demo: Demo, stack: Stack, send_at: datetime, headers: dict[str, str])
     ):
         wait_for_model(client, TARGET, demo.facts["model_version"])
         scored = score_all(client, TARGET, customers, send_at)
+        demo.facts["reasons"] = reasons_of(client, TARGET, best_of(scored.answers), send_at)
+    with (
+        httpx.Client(base_url=stack.services["api"].url, headers=headers, timeout=30) as client,
+        demo.step("POST /v1/audience"),
+    ):
+        demo.facts["audience"] = score_segment(client, TARGET, scored.answers, send_at)
     demo.facts |= {
         "scored": len(scored.answers),
         "score_p50_ms": round(scored.single_p50_ms, 3),

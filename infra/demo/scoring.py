@@ -87,6 +87,21 @@ def score_all(
     )
 
 
+def best_of(answers: Sequence[dict[str, Any]]) -> str:
+    """The customer with the highest score."""
+    best: str = max(answers, key=lambda answer: answer["score"])["customer_id"]
+    return best
+
+
+def reasons_of(
+    client: httpx.Client, target: str, customer: str, send_at: datetime
+) -> dict[str, Any]:
+    """A customer's score and the three strongest reasons for it."""
+    body, _ = _timed(client, {**_request(target, [customer], send_at), "reasons": 3})
+    (answer,) = body["scores"]
+    return {name: answer[name] for name in ("customer_id", "score", "reasons")}
+
+
 def _batches(customers: Sequence[str]) -> Iterator[list[str]]:
     for start in range(0, len(customers), BATCH):
         yield list(customers[start : start + BATCH])

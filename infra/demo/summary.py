@@ -73,6 +73,13 @@ def _drift(facts: dict[str, Any]) -> str:
     return f"{facts['drift_status']}: " + "; ".join(causes) if causes else facts["drift_status"]
 
 
+def _reasons(reasons: dict[str, Any]) -> str:
+    points = [f"{one['feature']} {one['points']:+.3f}" for one in reasons["top"]]
+    return ", ".join(
+        [f"{reasons['base']:.3f} for anybody", *points, f"{reasons['other']:+.3f} rest"]
+    )
+
+
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     training = facts["training"]
     return [
@@ -97,6 +104,16 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{facts['scored']:,} customers, {facts['degraded']} degraded; one customer: "
             f"p50 {facts['score_p50_ms']:.1f} ms, p99 {facts['score_p99_ms']:.1f} ms; "
             f"in hundreds: {facts['score_customers_per_s']:,} customers/s",
+        ),
+        (
+            "Why",
+            f"{facts['reasons']['customer_id']} scores {facts['reasons']['score']:.3f}: "
+            + _reasons(facts["reasons"]["reasons"]),
+        ),
+        (
+            "Segment as a job",
+            f"{facts['audience']['scored']:,} customers, {facts['audience']['differ']} scores "
+            "other than those of the API",
         ),
         ("Tiers", ", ".join(f"{name} {count:,}" for name, count in _by_size(facts["tiers"]))),
         (

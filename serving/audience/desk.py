@@ -34,13 +34,15 @@ class Desk:
     jobs: JobStore
     targets: Sequence[str]
     spawn: Callable[[], subprocess.Popen[bytes]] = _spawn
+    #: Whether a runner of the installation is at work, whichever process started it.
+    is_worked_on: Callable[[], bool] = lambda: False
     _runner: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def look(self) -> None:
-        """Start a runner when a job waits and this process has none."""
+        """Start a runner when a job waits and none is at work."""
         if self._runner is not None and self._runner.poll() is None:
             return
-        if self.jobs.next() is not None:
+        if self.jobs.next() is not None and not self.is_worked_on():
             try:
                 self._runner = self.spawn()
             except OSError as exc:

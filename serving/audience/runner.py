@@ -24,7 +24,7 @@ from feature_repo.settings import Settings, load_settings
 from feature_repo.sole import only_one
 from serving.audience.engine import Reader, Served
 from serving.audience.jobs import Job, JobStore
-from serving.audience.opened import open_jobs
+from serving.audience.opened import LOCK, open_jobs
 from serving.audience.work import Stopped, Worker
 from serving.model import ScoringModel
 from serving.online.bulk_reader import BulkReader
@@ -32,7 +32,6 @@ from serving.scoring import Rules
 from serving.settings import ServingSettings, load_serving_settings
 from serving.shelf import Shelf
 
-LOCK: Final = "audience"
 _NICE: Final = 10
 
 log = structlog.get_logger()

@@ -100,6 +100,20 @@ def test_every_answer_has_a_tier_of_the_approved_policy(facts: dict[str, Any]) -
     assert len(facts["tiers"]) >= 2
 
 
+def test_a_segment_scored_as_a_job_gives_the_scores_of_the_api(facts: dict[str, Any]) -> None:
+    assert facts["audience"]["scored"] == facts["customers"]
+    assert facts["audience"]["differ"] == 0
+    assert facts["audience"]["tiers"] == facts["tiers"]
+
+
+def test_the_reasons_of_a_score_sum_to_it(facts: dict[str, Any]) -> None:
+    reasons = facts["reasons"]["reasons"]
+    points = sum(reason["points"] for reason in reasons["top"])
+
+    assert len(reasons["top"]) == 3
+    assert abs(reasons["base"] + points + reasons["other"] - facts["reasons"]["score"]) < 1e-9
+
+
 def test_customers_whose_mail_goes_to_spam_are_marked_for_repair(facts: dict[str, Any]) -> None:
     simulated = facts["simulated"]
 

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -33,10 +32,12 @@ from tests.integration.honest_load import check_row
 from tests.integration.shelved_api import CUSTOMERS, environment, fill, name, scores
 from tests.integration.test_serving_process import TARGET, until
 from tests.integration.test_serving_store import own_redis as own_redis
+from tests.integration.test_serving_workers import series
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
 ROWS = 200_000
+_REPLACED = "foresend_serving_worker_replacements_total"
 Own = tuple[str, "subprocess.Popen[bytes]"]
 
 
@@ -207,15 +208,11 @@ def test_workers_that_are_replaced_do_not_use_up_the_attempts_of_a_job(
         pid_file = next((home / "state").glob("serve-*.pid"))
         for turn in (1, 2):
             psutil.Process(int(pid_file.read_text())).send_signal(signal.SIGHUP)
-            until(lambda turn=turn: _replaced(client) == 3 * turn, "all workers are new")
+            until(
+                lambda turn=turn: series(client.api, _REPLACED) == 3 * turn, "all workers are new"
+            )
         check_all(client.rows(job), 3 * ROWS)
         assert client.api.stop() == 0
-
-
-def _replaced(client: Client) -> float:
-    text = httpx.get(f"{client.api.url}/metrics", timeout=30).text
-    name = "foresend_serving_worker_replacements_total "
-    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(name))
 
 
 def foresend(home: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -122,13 +122,13 @@ def test_a_full_batch_waits_for_no_other(bench: Bench) -> None:
 def test_a_read_that_hangs_holds_others_back_a_moment_only(bench: Bench) -> None:
     async def run() -> None:
         bench.store.held = True
-        stuck = [asyncio.create_task(bench.service.score(ask_of(i))) for i in (1,)]
-        await turns(3)
-        stuck.append(asyncio.create_task(bench.service.score(ask_of(2))))
-        await turns(3)
+        stuck = []
+        for customer in range(UNDER_WAY):
+            stuck.append(asyncio.create_task(bench.service.score(ask_of(customer))))
+            await turns(3)
         bench.store.held = False
         assert scores_of(await bench.service.score(ask_of(3))) == [0.0003]
-        assert bench.store.under_way == 2
+        assert bench.store.under_way == UNDER_WAY
         for task in stuck:
             task.cancel()
         await asyncio.gather(*stuck, return_exceptions=True)

@@ -134,10 +134,10 @@ def test_a_runner_that_is_stopped_leaves_the_job_for_the_next_one(segment: Segme
 
     left = segment.jobs.next()
     assert left is not None
-    assert (left.id, left.state, left.attempts) == (job.id, State.RUNNING, 1)
+    assert (left.id, left.state, left.attempts) == (job.id, State.QUEUED, 0)
     segment.stopping = lambda: False
     done = segment.worker().work(left)
-    assert (done.state, done.scored, done.attempts) == (State.DONE, 2, 2)
+    assert (done.state, done.scored, done.attempts) == (State.DONE, 2, 1)
 
 
 def test_a_job_that_kills_its_runners_is_given_up(segment: Segment) -> None:
