@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
-from serving.audience.jobs import JobStore
+from serving.audience.jobs import JobStore, TooManyJobs
 
 LOOK_EVERY_S: Final = 1.0
+TIDY_EVERY_S: Final = 3600.0
+MOST_INTAKES: Final = 2
+"""Segments that one process takes in at once."""
+
 _PATIENCE_S: Final = 12.0
 """A runner whose Redis hangs needs ten seconds to notice."""
 
@@ -36,10 +42,34 @@ class Desk:
     spawn: Callable[[], subprocess.Popen[bytes]] = _spawn
     #: Whether a runner of the installation is at work, whichever process started it.
     is_worked_on: Callable[[], bool] = lambda: False
+    #: How long ended jobs are kept.
+    keep: timedelta = timedelta(days=7)
+    monotonic: Callable[[], float] = time.monotonic
     _runner: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _tidied_at: float = field(default=-TIDY_EVERY_S, init=False)
+    _intakes: int = field(default=0, init=False)
+
+    @contextmanager
+    def intake(self) -> Iterator[None]:
+        """Take in one submit; its file is held in memory, so there are not many at once.
+
+        Raises:
+            TooManyJobs: others are being taken in.
+        """
+        if self._intakes >= MOST_INTAKES:
+            message = f"{self._intakes} segments are being taken in. Send this one in a moment."
+            raise TooManyJobs(message)
+        self._intakes += 1
+        try:
+            yield
+        finally:
+            self._intakes -= 1
 
     def look(self) -> None:
-        """Start a runner when a job waits and none is at work."""
+        """Start a runner when a job waits and none is at work; now and then, forget old jobs."""
+        if self.monotonic() - self._tidied_at >= TIDY_EVERY_S:
+            self._tidied_at = self.monotonic()
+            self.jobs.forget_old(self.keep)
         if self._runner is not None and self._runner.poll() is None:
             return
         if self.jobs.next() is not None and not self.is_worked_on():

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +23,9 @@ PARQUET: Final = "application/vnd.apache.parquet"
 FORMS: Final = (JSON, CSV, PARQUET)
 
 MOST_CUSTOMERS: Final = 20_000_000
+
+MOST_BYTES: Final = 1 << 29
+"""Of all ids of a file together: a small file can say one long id a million times."""
 
 _SEND_AT: Final[TypeAdapter[datetime]] = TypeAdapter(SendAt)
 
@@ -72,6 +76,8 @@ def read_file(body: bytes, form: str, target: str | None, send_at: str | None) -
     try:
         table = _csv(body) if form == CSV else _parquet(body)
         column = table.column(CUSTOMER).cast(pa.string())
+        # Bytes that are no UTF-8 are found here and not by whoever scores them.
+        column.validate(full=True)
     # A damaged file is an OSError to pyarrow, though it is read from memory.
     except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
         reason = str(exc).splitlines()[0][:200]
@@ -104,7 +110,24 @@ def _parquet(body: bytes) -> pa.Table:
     with pq.ParquetFile(io.BytesIO(body)) as file:
         # A few kilobytes can hold more equal ids than there is memory for.
         _check_rows(file.metadata.num_rows)
-        return file.read(columns=[CUSTOMER])
+    # Each different id once: what it comes to is known before it is written out.
+    with pq.ParquetFile(io.BytesIO(body), read_dictionary=[CUSTOMER]) as file:
+        table = file.read(columns=[CUSTOMER])
+    _check_bytes(table.column(CUSTOMER))
+    return table
+
+
+def _check_bytes(column: pa.ChunkedArray) -> None:
+    size = 0
+    for chunk in column.chunks:
+        if isinstance(chunk, pa.DictionaryArray):
+            lengths = pc.binary_length(chunk.dictionary.cast(pa.binary()))
+            size += pc.sum(lengths.take(chunk.indices)).as_py() or 0
+        else:
+            size += chunk.nbytes
+    if size > MOST_BYTES:
+        message = f"The ids come to {size:,} bytes; send at most {MOST_BYTES:,} in one job."
+        raise InvalidRequest(message)
 
 
 def _check_rows(rows: int) -> None:

@@ -33,6 +33,9 @@ SCORES: Final = "scores.parquet"
 _CUSTOMERS: Final = "customers.parquet"
 _JOB: Final = "job.json"
 _CANCEL: Final = "cancel"
+_DRAFT_S: Final = 3600.0
+"""A submit that has not become a job by then was cut off."""
+
 _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
@@ -200,10 +203,23 @@ class JobStore:
     def forget_old(self, keep: timedelta) -> int:
         """Delete jobs that ended longer ago, and what a submit left unfinished; their number."""
         oldest = (self.clock() - keep).isoformat()
-        gone = [j for j in self.all() if j.finished_at is not None and j.finished_at < oldest]
-        for job in gone:
-            shutil.rmtree(self.root / job.id, ignore_errors=True)
+        gone = [job.id for job in self.all() if job.state in ENDED and _end_of(job) < oldest]
+        gone += [draft.name for draft in self.root.glob(".*") if self._is_left_behind(draft)]
+        for name in gone:
+            shutil.rmtree(self.root / name, ignore_errors=True)
         return len(gone)
+
+    def _is_left_behind(self, draft: Path) -> bool:
+        try:
+            written = draft.stat().st_mtime
+        except OSError:
+            return False
+        return self.clock().timestamp() - written > _DRAFT_S
 
     def _now(self) -> str:
         return self.clock().isoformat(timespec="milliseconds")
+
+
+def _end_of(job: Job) -> str:
+    """When a job ended; one that was cancelled before it began has no end of its own."""
+    return job.finished_at or job.submitted_at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from feature_repo.settings import Settings
@@ -26,4 +26,9 @@ def open_jobs(settings: Settings, limits: ServingSettings) -> JobStore:
 def open_desk(settings: Settings, limits: ServingSettings, targets: Sequence[str]) -> Desk:
     """What takes jobs in, in one of this installation's server processes."""
     jobs = open_jobs(settings, limits)
-    return Desk(jobs, targets, is_worked_on=lambda: is_taken(settings, LOCK))
+    return Desk(
+        jobs,
+        targets,
+        is_worked_on=lambda: is_taken(settings, LOCK),
+        keep=timedelta(days=limits.audience_keep_days),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,16 +151,12 @@ def _add_submit(router: APIRouter, desk: Desk, guard: Guard) -> None:
     ) -> Any:
         """The job; `Location` is where to follow it."""
         form = form_of(request.headers.get("content-type"))
-        body = await request.body()
-        intake = await asyncio.to_thread(_read, form, body, target, send_at)
-        if intake.target not in desk.targets:
-            known_targets = ", ".join(sorted(desk.targets))
-            message = f"No target is called {intake.target!r}. Known targets: {known_targets}."
-            raise UnknownTarget(message)
         try:
-            job = await asyncio.to_thread(
-                desk.jobs.submit, intake.target, intake.customers, send_at=intake.send_at, by=holder
-            )
+            with desk.intake():
+                body = await request.body()
+                intake = await asyncio.to_thread(_read, form, body, target, send_at)
+                _check_target(intake.target, desk.targets)
+                job = await asyncio.to_thread(_submit, desk.jobs, intake, holder)
         except TooManyJobs as exc:
             raise QueueIsLong(str(exc), headers={"Retry-After": "60"}) from exc
         except StoreUnavailable as exc:
@@ -227,6 +223,17 @@ def _add_result(router: APIRouter, jobs: JobStore, guard: Guard) -> None:
         if CSV in request.headers.get("accept", ""):
             return StreamingResponse(_csv_rows(path), media_type=CSV)
         return FileResponse(path, media_type=PARQUET, filename=f"audience-{job_id}.parquet")
+
+
+def _check_target(target: str, known: Sequence[str]) -> None:
+    if target not in known:
+        names = ", ".join(sorted(known))
+        message = f"No target is called {target!r}. Known targets: {names}."
+        raise UnknownTarget(message)
+
+
+def _submit(jobs: JobStore, intake: Intake, by: str) -> Job:
+    return jobs.submit(intake.target, intake.customers, send_at=intake.send_at, by=by)
 
 
 def _known(jobs: JobStore, job_id: str) -> Job:

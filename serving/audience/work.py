@@ -30,6 +30,8 @@ from serving.scoring import Rules
 _TOLD_EVERY_S: Final = 0.5
 _STORE_PATIENCE_S: Final = 60.0
 _MOST_ATTEMPTS: Final = 3
+_UNUSABLE: Final = (OSError, ValueError, pa.ArrowException, MemoryError)
+"""What the files of a job may break it with: it fails then, and the next one is worked on."""
 
 log = structlog.get_logger()
 
@@ -71,7 +73,7 @@ class Worker:
             # As it was: only runners that died count as attempts.
             self.jobs.update(job)
             raise
-        except (ForesendError, OSError) as exc:
+        except (ForesendError, *_UNUSABLE) as exc:
             log.error("audience_failed", job=job.id, reason=str(exc))
             return self.jobs.ended(job, State.FAILED, str(exc))
         log.info("audience_ended", job=job.id, state=done.state.value, scored=done.scored)

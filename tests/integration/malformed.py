@@ -168,8 +168,9 @@ def _framing() -> Iterator[Wrong]:
     yield Wrong("long path", request(GOOD, path="/v1/score?" + "a" * 20_000), frozenset({414}))
     many = [f"X-{n}: {n}" for n in range(500)]
     yield Wrong("500 headers", request(GOOD, headers=many), frozenset({431}))
-    huge = request(GOOD, headers=["X-Big: " + "b" * 200_000])
-    yield Wrong("a header of 200 kB", huge, frozenset({431, 400, 401}))
+    # More than a server reads in one piece: what comes in one may be longer than the bound.
+    huge = request(GOOD, headers=["X-Big: " + "b" * 2_000_000])
+    yield Wrong("a header of 2 MB", huge, frozenset({431}))
     large = head + json_type + b"Content-Length: 3000000\r\n"
     yield Wrong("body too large", large + b"\r\n" + b" " * 3_000_000, frozenset({413, 401}))
     asks = large.replace(b"3000000", b"99999999999") + b"Expect: 100-continue\r\n\r\n"

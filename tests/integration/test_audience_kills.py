@@ -215,6 +215,10 @@ def test_workers_that_are_replaced_do_not_use_up_the_attempts_of_a_job(
         assert client.api.stop() == 0
 
 
+def until_replaced(client: Client, workers: int) -> None:
+    until(lambda: series(client.api, _REPLACED) == workers, "all workers are new")
+
+
 def foresend(home: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, as a user gives it."""
     command = [sys.executable, "-m", "infra.cli", *arguments]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from serving.audience import intake
 from serving.audience.intake import CSV, PARQUET, form_of, read_file, read_json
 from serving.errors import InvalidRequest, NotJson, NotJsonContent
 
@@ -20,13 +21,13 @@ def parquet(**columns: object) -> bytes:
 
 
 def test_json_names_target_customers_and_moment() -> None:
-    intake = read_json(
+    found = read_json(
         b'{"target": "t", "customer_ids": ["a", "b"], "send_at": "2026-01-02T03:04:05Z"}'
     )
 
-    assert intake.target == "t"
-    assert intake.customers["customer_id"].to_pylist() == ["a", "b"]
-    assert intake.send_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert found.target == "t"
+    assert found.customers["customer_id"].to_pylist() == ["a", "b"]
+    assert found.send_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -54,16 +55,16 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
 
 
 def test_a_csv_keeps_ids_as_they_are_written() -> None:
-    intake = read_file(b"name,customer_id\nx,007\ny,1e5\n", CSV, "t", None)
+    found = read_file(b"name,customer_id\nx,007\ny,1e5\n", CSV, "t", None)
 
-    assert intake.customers["customer_id"].to_pylist() == ["007", "1e5"]
-    assert intake.send_at is None
+    assert found.customers["customer_id"].to_pylist() == ["007", "1e5"]
+    assert found.send_at is None
 
 
 def test_a_parquet_of_numbers_becomes_texts() -> None:
-    intake = read_file(parquet(customer_id=[7, 8], other=["x", "y"]), PARQUET, "t", None)
+    found = read_file(parquet(customer_id=[7, 8], other=["x", "y"]), PARQUET, "t", None)
 
-    assert intake.customers["customer_id"].to_pylist() == ["7", "8"]
+    assert found.customers["customer_id"].to_pylist() == ["7", "8"]
 
 
 @pytest.mark.parametrize(
@@ -94,3 +95,24 @@ def test_the_type_of_the_body_decides() -> None:
         form_of("text/plain")
     with pytest.raises(NotJsonContent):
         form_of(None)
+
+
+def test_a_small_file_of_one_long_id_many_times_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(intake, "MOST_BYTES", 1_000_000)
+    body = parquet(customer_id=["x" * 1_000] * 2_000)
+    assert len(body) < 10_000
+
+    with pytest.raises(InvalidRequest, match="2,000,000 bytes"):
+        read_file(body, PARQUET, "t", None)
+
+
+def test_ids_that_are_no_utf8_are_refused_at_once() -> None:
+    ends = pa.array([0, 2], pa.int32()).buffers()[1]
+    bad = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(b"\xff\xfe")])
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"customer_id": bad}), sink)
+
+    with pytest.raises(InvalidRequest, match="UTF"):
+        read_file(sink.getvalue(), PARQUET, "t", None)

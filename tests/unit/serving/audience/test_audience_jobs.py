@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow.parquet as pq
 import pytest
@@ -177,6 +177,36 @@ def test_old_jobs_are_forgotten(segment: Segment) -> None:
 
     assert segment.jobs.get(done.id) is None
     assert segment.jobs.get(waiting.id) is not None
+
+
+def test_a_job_cancelled_before_it_began_is_forgotten_too(segment: Segment) -> None:
+    job = segment.jobs.submit(TARGET, ids("ann"), send_at=None, by="crm")
+    segment.jobs.cancel(job.id)
+    segment.clock.now += timedelta(days=8)
+
+    assert segment.jobs.forget_old(timedelta(days=7)) == 1
+    assert segment.jobs.get(job.id) is None
+
+
+def test_what_a_cut_off_submit_left_is_forgotten_after_an_hour(segment: Segment) -> None:
+    draft = segment.root / ".5d41402abc4b2a76b9719d911017c592"
+    draft.mkdir(parents=True)
+    segment.clock.now = datetime.fromtimestamp(draft.stat().st_mtime, UTC) + timedelta(minutes=59)
+    assert segment.jobs.forget_old(timedelta(days=7)) == 0
+    segment.clock.now += timedelta(minutes=2)
+
+    assert segment.jobs.forget_old(timedelta(days=7)) == 1
+    assert not draft.exists()
+
+
+def test_a_job_whose_ids_are_damaged_fails_and_the_next_one_is_worked_on(segment: Segment) -> None:
+    job = segment.jobs.submit(TARGET, ids("ann"), send_at=None, by="crm")
+    (segment.root / job.id / "customers.parquet").write_bytes(b"PAR1 damaged PAR1")
+
+    done = segment.worker().work(job)
+
+    assert done.state is State.FAILED
+    assert segment.jobs.next() is None
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "../../etc", "0" * 31, "G" * 32, "0" * 32])

@@ -5,15 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.api_keys import Scope
+from serving.audience.desk import Desk
 from serving.audience.engine import SCHEMA
-from serving.audience.jobs import State
-from tests.unit.serving.conftest import NOW, TARGET, Client, World
+from serving.audience.jobs import State, TooManyJobs
+from tests.unit.serving.conftest import NOW, TARGET, Client, NoRunner, World
 
 JSON = {"Content-Type": "application/json"}
 
@@ -153,3 +155,27 @@ def test_a_segment_may_be_larger_than_a_request_for_scores(client: Client, world
     assert len(body(*many)) > world.settings.max_body_bytes
 
     assert submit(client, *many)
+
+
+def test_more_segments_at_once_than_memory_is_for_are_asked_to_come_back(world: World) -> None:
+    desk = Desk(world.jobs, [TARGET])
+    with desk.intake(), desk.intake(), pytest.raises(TooManyJobs), desk.intake():
+        pass
+    with desk.intake():
+        pass
+
+
+def test_the_desk_forgets_old_jobs_by_itself(world: World) -> None:
+    seconds = [0.0]
+    desk = Desk(world.jobs, [TARGET], spawn=NoRunner, monotonic=lambda: seconds[0])
+    job = world.jobs.submit(TARGET, pa.table({"customer_id": ["ann"]}), send_at=None, by="crm")
+    world.jobs.ended(job, State.DONE)
+    desk.look()
+    world.clock.now += timedelta(days=8)
+    desk.look()
+    assert world.jobs.get(job.id) is not None
+    seconds[0] = 3601.0
+
+    desk.look()
+
+    assert world.jobs.get(job.id) is None
