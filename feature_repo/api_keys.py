@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import math
 import re
 import secrets
 from collections.abc import Callable, Sequence
@@ -99,7 +100,7 @@ class KeyFile:
         """All keys, expired ones too, read again when the file was replaced or changed.
 
         Raises:
-            ConfigError: the file is not one that `foresend keys add` wrote.
+            ConfigError: the file cannot be read, or is not one that `foresend keys add` wrote.
         """
         seen = self._stat()
         if seen != self._seen:
@@ -108,14 +109,20 @@ class KeyFile:
         return self._keys
 
     def is_changed(self) -> bool:
-        """Whether the file is another than the one that was read last."""
-        return self._stat() != self._seen
+        """Whether the file is another than the one that was read last, or cannot be looked at."""
+        try:
+            return self._stat() != self._seen
+        except ConfigError:
+            return True
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
             found = self._path.stat()
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            message = f"Key file {self._path} cannot be looked at: {exc}. Let this user read it."
+            raise ConfigError(message) from exc
         return found.st_ino, found.st_mtime_ns, found.st_size
 
     def valid(self) -> dict[str, ApiKey]:
@@ -149,7 +156,7 @@ class KeyFile:
         """Make a key; the second value is the key itself, which cannot be shown again.
 
         Raises:
-            ConfigError: the name is taken or cannot be a name.
+            ConfigError: the name is taken or cannot be a name, or the rate cannot be one.
         """
         if _NAME.fullmatch(name) is None:
             message = (
@@ -157,6 +164,11 @@ class KeyFile:
                 "starting with a letter or digit."
             )
             raise ConfigError(message)
+        try:
+            _check_rate(rate, burst)
+        except ValueError as exc:
+            message = f"Key {name!r} cannot be made: {exc}."
+            raise ConfigError(message) from exc
         secret = _new_secret()
         key = ApiKey(
             name=name,
@@ -235,7 +247,7 @@ def _parse(path: Path) -> tuple[ApiKey, ...]:
             message = f"format {raw['format']!r} is none of {', '.join(map(str, _READ))}"
             raise ValueError(message)
         return tuple(_parse_key(key) for key in raw["keys"])
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as exc:
         message = (
             f"Key file {path} cannot be used: {exc}. Restore it, or delete it and make new keys "
             "with `foresend keys add`."
@@ -245,19 +257,30 @@ def _parse(path: Path) -> tuple[ApiKey, ...]:
 
 def _parse_key(raw: dict[str, Any]) -> ApiKey:
     expires_at, rate, burst = (raw.get(name) for name in ("expires_at", "rate", "burst"))
+    rate, burst = None if rate is None else float(rate), None if burst is None else int(burst)
+    _check_rate(rate, burst)
     return ApiKey(
         name=str(raw["name"]),
         sha256=str(raw["sha256"]),
         created_at=str(raw["created_at"]),
         scopes=tuple(Scope(scope) for scope in raw["scopes"]),
         expires_at=None if expires_at is None else _moment(expires_at),
-        rate=None if rate is None else float(rate),
-        burst=None if burst is None else int(burst),
+        rate=rate,
+        burst=burst,
         former=tuple(
             Former(sha256=str(old["sha256"]), until=_moment(old["until"]))
             for old in raw.get("former", ())
         ),
     )
+
+
+def _check_rate(rate: float | None, burst: int | None) -> None:
+    if rate is not None and not 0.0 < rate < math.inf:
+        message = f"rate {rate} is no number of requests a second above 0"
+        raise ValueError(message)
+    if burst is not None and burst < 1:
+        message = f"burst {burst} is below 1"
+        raise ValueError(message)
 
 
 def _moment(text: str) -> datetime:

@@ -18,7 +18,8 @@ def configure_logs(*, tty: bool | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final = (
-        [structlog.dev.ConsoleRenderer()]
+        # The traceback it shows by default has the values of variables, such as keys.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if on_terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sized
 from dataclasses import dataclass
 from fcntl import ioctl
 from http import HTTPStatus
@@ -15,12 +16,17 @@ from struct import pack, unpack
 from termios import FIONREAD
 from typing import ClassVar, Final
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from feature_repo.cork import Cork
 
 _LINE: Final = "HTTP/1.1 {status} {phrase}\r\n"
 _SECURITY: Final = "x-content-type-options: nosniff\r\ncache-control: no-store\r\n"
+
+_MOST_WAITING: Final = 16
+"""Requests on one connection behind the one that is answered, beyond which it is not read; those
+that came in the same piece are kept."""
 
 
 @dataclass(slots=True)
@@ -33,6 +39,8 @@ class Bounds:
     headers: int = 100
     #: From the first byte of a request to its last; slower ones are ended.
     receive_s: float = 30.0
+    #: An answer may wait so long for its reader; then its connection is ended.
+    send_s: float = 15.0
     #: Set when the server stops: every answer then says that its connection ends.
     is_leaving: bool = False
 
@@ -90,6 +98,19 @@ _LONG_HEAD: Final = Refusal(
 )
 
 
+class _Flow(FlowControl):  # type: ignore[misc]  # uvicorn is read without types
+    """Reads no more while many requests wait: for a slow reader they would be kept without end."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read again, unless too many wait behind the request that is answered."""
+        if len(self._waiting) < _MOST_WAITING and not self._transport.is_closing():
+            super().resume_reading()
+
+
 class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is read without types
     """One connection; made by `bounded_protocol`."""
 
@@ -102,13 +123,23 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is re
     #: Whether the newest request was handed on, so that `cycle` is its own.
     _is_started = False
     _head_bytes = 0
+    #: Requests of which the newest read held bytes.
+    _in_read = 0
+    #: The loop's time when it was first seen that nobody takes what is to be written.
+    _stuck_since: float | None = None
     _ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Wait for a first request no longer than for a next one."""
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.transport = Cork(transport, self.loop)
         self.rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget what waits: nobody would read its answer."""
+        self.pipeline.clear()
+        super().connection_lost(exc)
 
     def rest(self) -> None:
         """Wait for the next request as long as connections are kept alive."""
@@ -119,8 +150,10 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is re
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, unless its head never ends."""
+        self._in_read = 0 if self.began is None else 1
         super().data_received(data)
-        if self._in_head and not self._ended:
+        # What came before a head in the same read is not counted, nor then its own first bytes.
+        if self._in_head and self._in_read == 1 and not self._ended:
             self._head_bytes += len(data)
             if self._head_bytes > self.bounds.head_bytes:
                 self.end_with(_LONG_HEAD)
@@ -129,6 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is re
         """A request's first byte."""
         super().on_message_begin()
         self.began = self.loop.time()
+        self._in_read += 1
         self._in_head, self._is_started, self._head_bytes = True, False, 0
 
     def on_headers_complete(self) -> None:
@@ -197,12 +231,32 @@ class BoundedProtocol(HttpToolsProtocol):  # type: ignore[misc]  # uvicorn is re
         if not self._ended:
             self.end_with(_BAD)
 
+    def resume_writing(self) -> None:
+        """The other end took what waited for it."""
+        self._stuck_since = None
+        super().resume_writing()
+
     def end_if_slow(self, now: float) -> None:
-        """End the connection when its request takes too long to come; now: the loop's time."""
+        """End the connection when its request takes too long to come, or its answer to go.
+
+        now: the loop's time.
+        """
+        if self._is_stuck(now):
+            self._ended, self.began = True, None
+            self.transport.abort()
+            return
         if self.began is None or self.flow.read_paused:
             return
         if now - self.began > self.bounds.receive_s:
             self.end_with(_TOO_SLOW)
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether it has waited too long for the other end to take an answer."""
+        if not (self.flow.write_paused or self.transport.is_closing()):
+            return False
+        if self._stuck_since is None:
+            self._stuck_since = now
+        return now - self._stuck_since > self.bounds.send_s
 
     def end_with(self, refusal: Refusal) -> None:
         """Answer and close; nothing that still comes is looked at.

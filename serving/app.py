@@ -92,7 +92,7 @@ def create_app(
     if ports.gate is not None:
         metrics.registry.register(GateMetrics(ports.gate))
     service = _service(ports, settings, targets=targets, predictions=predictions, metrics=metrics)
-    health = Health(service.watch, ports.store)
+    health = Health(service.watch, ports.store, service.predictions)
     app = _Application(
         title="Foresend",
         version=VERSION,

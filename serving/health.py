@@ -4,7 +4,8 @@
   the feature store has never answered this process.
 * `degraded` (200): the store answered before and does not now, so answers are declared degraded;
   or the registry does not answer, so promotions are not seen; or a promoted version was refused,
-  so the one before it goes on; or an approved tier policy is damaged, so the last one goes on.
+  so the one before it goes on; or an approved tier policy is damaged, so the last one goes on;
+  or the prediction log is not written any more.
   Were this 503, every server would leave the load balancer at once, and callers would have errors
   in place of declared answers.
 * `ready` (200).
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from feature_repo.errors import StoreUnavailable
+from serving.prediction_writer import PredictionWriter
 from serving.scoring import iso
 from serving.store import FeatureStore
 from serving.watch import ModelWatch, TargetState
@@ -27,6 +29,7 @@ class Health:
 
     watch: ModelWatch
     store: FeatureStore
+    predictions: PredictionWriter
     stopping: bool = False
     _store_answered: bool = False
 
@@ -44,6 +47,8 @@ class Health:
             milder = []
         else:
             milder = [store_problem] if store_problem is not None else []
+        if self.predictions.problem is not None:
+            milder.append(self.predictions.problem)
         if self.watch.unavailable is not None:
             milder.append(self.watch.unavailable)
         for state in self.watch.states.values():

@@ -24,7 +24,12 @@ class LogMetrics:
         )
         self.dropped = Counter(
             "foresend_prediction_log_dropped_rows",
-            "Rows lost because the queue was full or the last flush failed.",
+            "Rows lost: the queue was full, the last flush failed, or they could not be written.",
+            registry=registry,
+        )
+        self.writing = Gauge(
+            "foresend_prediction_log_writing",
+            "1 while there is a thread that writes; 0: all rows are dropped.",
             registry=registry,
         )
         self.failures = Counter(

@@ -2,7 +2,8 @@
 
 A clean stop loses nothing, a crash what waited: at most `flush_s` or `flush_rows`, whichever is
 reached first. When rows come faster than the disk takes them, or it takes none, the queue fills to
-`queue_rows`; what comes then is dropped and counted, and scoring goes on.
+`queue_rows`; what comes then is dropped and counted, and scoring goes on. So it does if the thread
+ends before its time: all rows are then dropped and counted, and the server says it is degraded.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import structlog
@@ -20,6 +22,20 @@ from serving.metrics import Metrics
 from serving.prediction_log import PredictionBatch, file_key, write_batches
 
 log = structlog.get_logger()
+
+_UNUSABLE: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pa.ArrowException,
+)
+"""What rows may break the writing with: they are dropped, and the others are written."""
 
 
 class PredictionWriter:
@@ -36,16 +52,25 @@ class PredictionWriter:
         self._metrics.queue.set_function(lambda: self._rows)
         self._changed = threading.Condition()
         self._stopping = False
+        self._has_died = False
+        self._metrics.writing.set_function(lambda: float(self.problem is None))
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
 
     def start(self) -> None:
         """Begin to write."""
         self._thread.start()
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is written any more; None: it is."""
+        if not self._has_died:
+            return None
+        return "The prediction log is not written: its thread has ended. Restart the server."
+
     def add(self, batch: PredictionBatch) -> bool:
-        """Queue the rows; False when there was no room and they were dropped and counted."""
+        """Queue the rows; False when they were dropped and counted: no room, or nobody writes."""
         with self._changed:
-            if self._stopping or self._rows + len(batch) > self._queue_rows:
+            if self._stopping or self._has_died or self._rows + len(batch) > self._queue_rows:
                 self._metrics.dropped.inc(len(batch))
                 return False
             self._waiting.append(batch)
@@ -61,6 +86,10 @@ class PredictionWriter:
             self._changed.notify()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
+        self._lose()
+
+    def _lose(self) -> None:
+        """Give up and count all that waits."""
         with self._changed:
             lost, self._rows = self._rows, 0
             self._waiting.clear()
@@ -89,8 +118,9 @@ class PredictionWriter:
             self._metrics.failures.inc()
             log.error("prediction_log_unwritable", reason=str(exc))
             return members
-        except (pa.ArrowException, ValueError) as exc:
-            # Not the disk but the rows of one batch; trying again would block all after them.
+        except _UNUSABLE as exc:
+            # Not the disk but the rows of one batch, or too many of them for the memory there is;
+            # trying again would block all after them.
             if len(members) > 1:
                 middle = len(members) // 2
                 return [*self._write(members[:middle]), *self._write(members[middle:])]
@@ -101,6 +131,16 @@ class PredictionWriter:
         return ()
 
     def _run(self) -> None:
+        try:
+            self._write_on()
+        finally:
+            # Before its time only by what nobody foresaw; the rows must not wait for ever.
+            if not self._stopping:
+                self._has_died = True
+                log.error("prediction_log_ended")
+                self._lose()
+
+    def _write_on(self) -> None:
         disk_takes, stopping = True, False
         while not stopping:
             with self._changed:

@@ -1,4 +1,8 @@
-"""One micro-batch from what the store holds to answers: scored, remembered, counted, logged."""
+"""One micro-batch from what the store holds to answers: scored, remembered, counted, logged.
+
+Whoever asks for the answers is also given what is to be done once they are sure to be given:
+an answer that nobody gets is not remembered, counted or logged.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from serving.batch import Batch
 from serving.counts import ScoreCounts
 from serving.last_scores import LastScores
 from serving.metrics import Metrics
-from serving.prediction_log import Role
+from serving.prediction_log import PredictionBatch, Role
 from serving.prediction_writer import PredictionWriter
 from serving.predictions import Names, read_batch, unread_batches
 from serving.reasons import reasons_of
@@ -30,6 +34,9 @@ from serving.shares import in_share
 Floats = npt.NDArray[np.float64]
 
 _MOST_NAMED: Final = 64
+
+Afterwards = list[Callable[[], object]]
+"""What remains to be done for scores once they are answered."""
 
 log = structlog.get_logger()
 
@@ -51,30 +58,42 @@ class Scorer:
     def __post_init__(self) -> None:
         self._counts = ScoreCounts(self.metrics)
 
-    def score(self, batch: Batch, known: Known, route: Route) -> list[ScoreAnswer]:
-        """The answers of one target's customers, in order."""
+    def score(
+        self, batch: Batch, known: Known, route: Route, afterwards: Afterwards
+    ) -> list[ScoreAnswer]:
+        """The answers of one target's customers, in order; adds to `afterwards`."""
         challenger = route.challenger
         if challenger is not None and route.canary > 0.0:
             salt, share = route.canary_salt, route.canary
             chosen = [in_share(customer, salt, share) for customer in batch.ids]
             if any(chosen):
-                return self._shared(batch, known, route, challenger, chosen)
-        return self._by(route.champion, batch, known, route)
+                return self._shared(batch, known, route, challenger, chosen, afterwards)
+        return self._by(route.champion, batch, known, route, afterwards)
 
     def _shared(
-        self, batch: Batch, known: Known, route: Route, challenger: Serving, chosen: list[bool]
+        self,
+        batch: Batch,
+        known: Known,
+        route: Route,
+        challenger: Serving,
+        chosen: list[bool],
+        afterwards: Afterwards,
     ) -> list[ScoreAnswer]:
         """Some by the challenger, and the others by the champion."""
         canary = [row for row, is_chosen in enumerate(chosen) if is_chosen]
         try:
-            answers = self._by(challenger, batch.take(canary), known.take(canary), route)
+            answers = self._by(
+                challenger, batch.take(canary), known.take(canary), route, afterwards
+            )
         except UNUSABLE as exc:
             self._challenger_failed(challenger, exc)
-            return self._by(route.champion, batch, known, route)
+            return self._by(route.champion, batch, known, route, afterwards)
         placed = dict(zip(canary, answers, strict=True))
         others = [row for row, is_chosen in enumerate(chosen) if not is_chosen]
         if others:
-            answers = self._by(route.champion, batch.take(others), known.take(others), route)
+            answers = self._by(
+                route.champion, batch.take(others), known.take(others), route, afterwards
+            )
             placed |= zip(others, answers, strict=True)
         return [placed[row] for row in range(len(chosen))]
 
@@ -85,14 +104,20 @@ class Scorer:
             log.error("canary_failed", target=target, version=version, reason=reason)
         self._failed = challenger
 
-    def _by(self, serving: Serving, batch: Batch, known: Known, route: Route) -> list[ScoreAnswer]:
-        """All of them by one version, remembered, counted and logged."""
+    def _by(
+        self,
+        serving: Serving,
+        batch: Batch,
+        known: Known,
+        route: Route,
+        afterwards: Afterwards,
+    ) -> list[ScoreAnswer]:
+        """All of them by one version."""
         model, policy = serving.model, route.champion.policy
         canary = serving is not route.champion
         matrix = serving.reader.matrix(known.numbers, known.texts)
         scores = model.score_matrix(matrix)
-        all_found = bool(known.found.all())
-        if not all_found:
+        if not known.found.all():
             scores = np.where(known.found, scores, model.base_rate)
         plain = scores.tolist()
         tiers = [None] * len(plain) if policy is None else policy.tiers(scores)
@@ -108,18 +133,33 @@ class Scorer:
             degraded=known.degraded,
             reasons=self._reasons(serving, batch, known, matrix, scores),
         )
-        self._remember(serving, batch, known, plain, canary=canary, all_found=all_found)
-        self._counts.add(route, tiers, known.degraded, known.found, canary=canary)
         role, names = Role.CANARY if canary else Role.CHAMPION, self._names(serving)
-        self.predictions.add(
-            read_batch(names, batch, known, matrix, scores, role=role, route=route, tiers=tiers)
-        )
+        rows = read_batch(names, batch, known, matrix, scores, role=role, route=route, tiers=tiers)
+        afterwards.append(partial(self._answered, serving, batch, known, route, plain, tiers, rows))
+        return answers
+
+    def _answered(
+        self,
+        serving: Serving,
+        batch: Batch,
+        known: Known,
+        route: Route,
+        scores: Sequence[float],
+        tiers: Sequence[str | None],
+        rows: PredictionBatch,
+    ) -> None:
+        """Remember, count and log what was answered, and let the challenger score it too."""
+        canary = serving is not route.champion
+        self._remember(serving, batch, known, scores, canary=canary)
+        self._counts.add(route, tiers, known.degraded, known.found, canary=canary)
+        self.predictions.add(rows)
         if self.shadow is not None and not canary and route.challenger is not None:
             record = partial(self._record_shadow, batch, known, route)
             self.shadow.offer(route, batch.ids, known.numbers, known.texts, known.found, record)
-        return answers
 
-    def score_without_store(self, batch: Batch, route: Route) -> list[ScoreAnswer]:
+    def score_without_store(
+        self, batch: Batch, route: Route, afterwards: Afterwards
+    ) -> list[ScoreAnswer]:
         """The answers when nothing could be read: the last score, else the champion's prior."""
         champion, policy = route.champion, route.champion.policy
         last = self.last_scores.get(champion.version.target, batch.ids)
@@ -141,9 +181,9 @@ class Scorer:
             degraded=degraded,
             reasons=repeat(None),
         )
-        self._counts.add(route, tiers, degraded, None, canary=False)
+        afterwards.append(partial(self._counts.add, route, tiers, degraded, None, canary=False))
         for rows in unread_batches(self._names(champion), batch, route, answers, as_of):
-            self.predictions.add(rows)
+            afterwards.append(partial(self.predictions.add, rows))
         return answers
 
     def _reasons(
@@ -165,10 +205,9 @@ class Scorer:
         scores: Sequence[float],
         *,
         canary: bool,
-        all_found: bool,
     ) -> None:
         ids, as_of = batch.ids, known.as_of.tolist()
-        if not all_found:
+        if not known.found.all():
             rows = np.flatnonzero(known.found).tolist()
             ids = [ids[row] for row in rows]
             scores, as_of = [scores[row] for row in rows], [as_of[row] for row in rows]

@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from feature_repo import transforms
+from feature_repo.event import EARLIEST
 from serving.answers import DegradedAnswer
 from serving.last_scores import LastScore
-from serving.schemas import Cause, ScoreOrigin
+from serving.schemas import LATEST, Cause, ScoreOrigin
 from serving.served import NUMBER_ROWS
 from serving.store import LAST_EVENT_AT, NUMBERS, Stored
 
@@ -40,6 +41,8 @@ _UTC_OFFSET: Final = NUMBERS.index("utc_offset_minutes")
 _LAST_EVENT: Final = NUMBERS.index(LAST_EVENT_AT)
 _P_INBOX: Final = NUMBERS.index("p_inbox_28d")
 _GHOST: Final = NUMBERS.index("ghost")
+_EARLIEST_S: Final = EARLIEST.timestamp()
+_LATEST_S: Final = LATEST.timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,20 @@ def known_at_send(
         stored.texts,
         send_at,
         stored.found,
-        np.where(stored.found, numbers[_LAST_EVENT], np.nan),
+        newest_events(stored),
         stored.view_known_at,
         degradations(stored, send_at, now=now, rules=rules),
     )
+
+
+def newest_events(stored: Stored) -> Floats:
+    """Newest event of each stored customer, epoch seconds; NaN when there is none.
+
+    What no event's time can be counts as none: one damaged value must not fail its batch.
+    """
+    newest = stored.numbers[_LAST_EVENT]
+    is_time = stored.found & (newest >= _EARLIEST_S) & (newest < _LATEST_S)
+    return np.where(is_time, newest, np.nan)
 
 
 UNKNOWN: Final = DegradedAnswer(

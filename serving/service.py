@@ -28,7 +28,7 @@ from serving.last_scores import LastScores
 from serving.metrics import Metrics
 from serving.plausible import check_ask
 from serving.prediction_writer import PredictionWriter
-from serving.scorer import Scorer
+from serving.scorer import Afterwards, Scorer
 from serving.scoring import Known, Rules, known_at_send
 from serving.served import UNUSABLE, Route
 from serving.shadow import Shadow
@@ -167,14 +167,18 @@ class ScoringService:
     def _finish(self, jobs: Sequence[Job], batch: Batch, known: Known | None) -> None:
         """Answer jobs of one route, whose customers are those of the batch."""
         route = jobs[0].route
+        afterwards: Afterwards = []
         try:
             with self.part("model", [job.ask for job in jobs]):
-                rows = self._rows(batch, known, route)
+                rows = self._rows(batch, known, route, afterwards)
         except UNUSABLE as exc:
             # Of this model, not of what the others asked for.
-            for job in jobs:
-                job.fail(exc)
+            if len(jobs) == 1:
+                jobs[0].fail(exc)
+            else:
+                self._finish_apart(jobs, batch, known)
             return
+        _do(afterwards)
         at = batch.now.timestamp()
         start = 0
         for job in jobs:
@@ -184,25 +188,44 @@ class ScoringService:
                 job.future.set_result(self._heads.answer(job.ask, route, send_at, rows[start:end]))
             start = end
 
-    def _rows(self, batch: Batch, known: Known | None, route: Route) -> list[ScoreAnswer]:
+    def _finish_apart(self, jobs: Sequence[Job], batch: Batch, known: Known | None) -> None:
+        """Answer each job by itself: one customer's data may be all that the model fails at."""
+        start = 0
+        for job in jobs:
+            end = start + len(job.ask.customers)
+            rows = range(start, end)
+            self._finish([job], batch.take(rows), None if known is None else known.take(rows))
+            start = end
+
+    def _rows(
+        self, batch: Batch, known: Known | None, route: Route, afterwards: Afterwards
+    ) -> list[ScoreAnswer]:
         if known is None:
-            return self._scorer.score_without_store(batch, route)
-        return self._scorer.score(batch, known, route)
+            return self._scorer.score_without_store(batch, route, afterwards)
+        return self._scorer.score(batch, known, route, afterwards)
 
     async def _answer_large(self, ask: Ask, route: Route) -> Answer:
         send_at = self.clock().timestamp() if ask.send_at is None else ask.send_at
         whole = replace(ask, send_at=send_at)
         starts = range(0, len(ask.customers), CHUNK)
         parts: list[list[ScoreAnswer]] = [[] for _ in starts]
+        afterwards: Afterwards = []
         chunks = [
-            partial(self._answer_chunk, whole, route, start, parts, place)
+            partial(self._answer_chunk, whole, route, start, parts, place, afterwards)
             for place, start in enumerate(starts)
         ]
         await self._bulk.run(chunks)
+        _do(afterwards)
         return self._heads.answer(ask, route, send_at, [row for part in parts for row in part])
 
     async def _answer_chunk(
-        self, ask: Ask, route: Route, start: int, parts: list[list[ScoreAnswer]], place: int
+        self,
+        ask: Ask,
+        route: Route,
+        start: int,
+        parts: list[list[ScoreAnswer]],
+        place: int,
+        afterwards: Afterwards,
     ) -> None:
         if self._is_late(ask):
             raise self._too_late()
@@ -211,8 +234,13 @@ class ScoringService:
         stored = await self._reads.read(batch.ids, [ask], bulk=True)
         known = None if stored is None else self._known(stored, batch)
         with self.part("model", [ask]):
-            parts[place] = self._rows(batch, known, route)
+            parts[place] = self._rows(batch, known, route, afterwards)
 
     def _known(self, stored: Stored, batch: Batch) -> Known:
         now = batch.now.timestamp()
         return known_at_send(stored, batch.send_at, batch.utc_offsets, now=now, rules=self.rules)
+
+
+def _do(afterwards: Afterwards) -> None:
+    for one in afterwards:
+        one()

@@ -66,8 +66,9 @@ class RedisStore:
         address = parse(url)
         connect_s = settings.redis_connect_timeout_s
         self._reading = Reading(project)
+        check = self._reading.check
         self._singles, self._bulk = (
-            Lane(address, read_timeout_s=read_s, connect_timeout_s=connect_s)
+            Lane(address, check, read_timeout_s=read_s, connect_timeout_s=connect_s)
             for read_s in (settings.redis_read_timeout_s, settings.redis_bulk_timeout_s)
         )
 
@@ -79,7 +80,7 @@ class RedisStore:
         return await lane.ask(commands, replies, reading.stored)
 
     async def ping(self) -> None:
-        """PING on the connection of single reads."""
+        """A read of nobody, on the connection of single reads."""
         await self._singles.ping()
 
     async def close(self) -> None:

@@ -82,6 +82,10 @@ class KafkaQueue:
         """Nothing to do: the topic's retention is Kafka's."""
         return 0
 
+    def cut(self) -> int:
+        """Nothing: the topic's retention decides."""
+        return 0
+
     def bury(self, body: bytes, *, group: str, reason: str) -> None:
         """Produce to the topic of dead letters."""
         headers = ((GROUP_HEADER, group), (REASON_HEADER, reason))

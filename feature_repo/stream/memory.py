@@ -102,6 +102,10 @@ class MemoryQueue:
             del self.messages[entry]
         return len(finished)
 
+    def cut(self) -> int:
+        """Nothing: a full queue refuses."""
+        return 0
+
     def bury(self, body: bytes, *, group: str, reason: str) -> None:
         """Keep a dead letter."""
         new = next(self._ids)

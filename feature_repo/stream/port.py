@@ -42,7 +42,7 @@ class Stream:
     #: Consumer groups that exist even before their first member came.
     groups: tuple[str, ...] = ()
     #: Seconds after which a message is of no use to anybody and goes, read or not; None: it stays
-    #: until every group has acknowledged it.
+    #: until every group has acknowledged it. Such a stream, when full, drops its oldest.
     keep_s: float | None = None
 
 
@@ -161,7 +161,11 @@ class Consumer(Protocol):
         """These are still being worked on: nobody else shall take this consumer for dead."""
 
     def close(self) -> None:
-        """Leave the group; what was not acknowledged goes to others."""
+        """Leave the group; what was not acknowledged goes to others.
+
+        Called while an error is on its way up, it leaves the count of deliveries as it is: a
+        message that ends every process that has it must be noticed.
+        """
 
 
 class Queue(Protocol):
@@ -184,6 +188,10 @@ class Queue(Protocol):
 
     def trim(self) -> int:
         """Drop what every group has acknowledged; returns the number of messages dropped."""
+
+    def cut(self) -> int:
+        """Messages that this object dropped before every group had them, since it was last asked:
+        a stream that keeps messages for a time drops its oldest rather than refuse new ones."""
 
     def bury(self, body: bytes, *, group: str, reason: str) -> None:
         """Keep a message for people to look at."""

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+import structlog
+
 from feature_repo.stream.port import EVENTS, INGEST, Backlog, DeadLetter, Stream
 from feature_repo.stream.queue_gate import Gate
 from feature_repo.stream.redis_streams_consumer import RedisConsumer
@@ -30,6 +32,11 @@ ENTRY_BYTES: Final = 200
 
 TRIM_CHUNK: Final = 10_000
 
+KEPT_SHARE: Final = 0.9
+"""Of the messages of a full stream that drops its oldest."""
+
+log = structlog.get_logger()
+
 
 class RedisQueue:
     """See `port.Queue`."""
@@ -38,10 +45,11 @@ class RedisQueue:
         self, url: str, project: str, settings: QueueSettings, stream: Stream = EVENTS
     ) -> None:
         self._link = Link(url, project, settings, stream)
+        self._cut = 0
 
     def publisher(self, name: str = INGEST) -> RedisPublisher:
         """A way in."""
-        return RedisPublisher(self._link, name, Gate(self.fullness))
+        return RedisPublisher(self._link, name, Gate(self._fullness_for_more))
 
     def consumer(self, group: str, name: str) -> RedisConsumer:
         """A member of a group."""
@@ -72,17 +80,17 @@ class RedisQueue:
 
     def fullness(self) -> float:
         """The larger of: bytes of the stream to their limit, Redis' memory to our share of it."""
-        settings = self._link.settings
         with answers():
-            first, last = self._edge("-"), self._newest()
             memory: Any = self._link.client.info("memory")
-        held = 0
-        if first is not None and last is not None:
-            count = last.totals[0] - first.totals[0] + 1
-            held = last.totals[1] - first.totals[1] + len(first.fields[b"b"]) + count * ENTRY_BYTES
+            held = self._held()
         most = memory["maxmemory"] or memory.get("total_system_memory", 0)
-        share = memory["used_memory"] / (most * settings.memory_share) if most else 0.0
-        return max(held / settings.stream_bytes, share)
+        share = memory["used_memory"] / (most * self._link.settings.memory_share) if most else 0.0
+        return max(held, share)
+
+    def cut(self) -> int:
+        """Messages dropped since it was last asked; see `port.Queue.cut`."""
+        dropped, self._cut = self._cut, 0
+        return dropped
 
     def trim(self) -> int:
         """Drop what every group has acknowledged, and what the stream does not keep any longer."""
@@ -135,6 +143,27 @@ class RedisQueue:
     def close(self) -> None:
         """Close all connections, those of publishers and consumers too."""
         self._link.client.close()
+
+    def _fullness_for_more(self) -> float:
+        """As `fullness`, once a stream that keeps messages for a time has made room."""
+        if self._link.stream.keep_s is not None:
+            client, events = self._link.client, self._link.events
+            with answers():
+                while self._held() >= 1.0:
+                    kept = _count(client.xlen(events)) * KEPT_SHARE
+                    dropped = _count(client.xtrim(events, maxlen=int(kept), approximate=False))
+                    self._cut += dropped
+                    log.warning("stream_cut", stream=self._link.stream.name, messages=dropped)
+        return self.fullness()
+
+    def _held(self) -> float:
+        """Bytes of the stream to their limit."""
+        first, last = self._edge("-"), self._newest()
+        if first is None or last is None:
+            return 0.0
+        count = last.totals[0] - first.totals[0] + 1
+        held = last.totals[1] - first.totals[1] + len(first.fields[b"b"]) + count * ENTRY_BYTES
+        return held / self._link.settings.stream_bytes
 
     def _edge(self, start: str) -> Entry | None:
         found = entries(self._link.client.xrange(self._link.events, min=start, count=1))

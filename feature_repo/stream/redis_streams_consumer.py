@@ -6,6 +6,7 @@ what consumers left that died, then what is new.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
@@ -86,7 +87,8 @@ class RedisConsumer:
 
     def close(self) -> None:
         """Leave the group. What is left is for the next one at once, and counts as not handed
-        out: whoever leaves in order did not die of it."""
+        out: whoever leaves in order did not die of it. Who leaves because of an error may have."""
+        retrycount = None if _is_dying() else 0
         idle_ms = int(self._link.settings.claim_after_s * 1000)
         with answers():
             if self._held:
@@ -98,7 +100,7 @@ class RedisConsumer:
                         0,
                         [*self._held],
                         idle=idle_ms,
-                        retrycount=0,
+                        retrycount=retrycount,
                         justid=True,
                     )
                 )
@@ -213,3 +215,10 @@ class RedisConsumer:
 
     def _call(self, call: Callable[[], Any]) -> Any:
         return self._link.in_group(self._group, call)
+
+
+def _is_dying() -> bool:
+    """Whether an error that a message may have caused is on its way up through the caller: it is
+    inside a `finally`, or in what a `with` closes."""
+    error = sys.exception()
+    return isinstance(error, Exception) and not isinstance(error, StoreUnavailable)

@@ -75,6 +75,11 @@ def routed_key(project: str, customer_id: str) -> str:
     return f"foresend:{project}:routed:{customer_id}"
 
 
+def answered_key(project: str, customer_id: str) -> str:
+    """Key of the sorted set of the keys of answers about a customer, by when they end."""
+    return f"foresend:{project}:answered:{customer_id}"
+
+
 def is_noting(client: redis.Redis, project: str) -> bool:
     """Whether changes of features are to be noted."""
     return bool(client.exists(switch_key(project)))
@@ -94,7 +99,7 @@ def note_loaded(client: redis.Redis, project: str, customers: Iterable[str], now
 
 def forget(client: redis.Redis, project: str, customers: Sequence[str]) -> int:
     """Delete what is noted and remembered about the customers; how much there was."""
-    gone = int(cast("int", client.delete(*(routed_key(project, one) for one in customers))))
+    gone = int(cast("int", client.delete(*_own_keys(client, project, customers))))
     for key in (changed_key(project), loaded_key(project), leased_key(project)):
         gone += int(cast("int", client.zrem(key, *customers)))
     return gone + int(cast("int", client.hdel(since_key(project), *customers)))
@@ -102,10 +107,20 @@ def forget(client: redis.Redis, project: str, customers: Sequence[str]) -> int:
 
 def knows(client: redis.Redis, project: str, customers: Sequence[str]) -> bool:
     """Whether anything is noted or remembered about one of the customers."""
-    if client.exists(*(routed_key(project, one) for one in customers)):
+    if client.exists(*_own_keys(client, project, customers)):
         return True
     keys = (changed_key(project), loaded_key(project), leased_key(project))
     return any(client.zscore(key, one) is not None for key in keys for one in customers)
+
+
+def _own_keys(client: redis.Redis, project: str, customers: Sequence[str]) -> list[str | bytes]:
+    """Keys that hold something about one of the customers and nobody else."""
+    keys: list[str | bytes] = []
+    for one in customers:
+        index = answered_key(project, one)
+        keys += [routed_key(project, one), index]
+        keys += cast("list[bytes]", client.zrange(index, 0, -1))
+    return keys
 
 
 def _note(

@@ -38,6 +38,7 @@ BENCHMARKS: Final = {
     "score_batch_100": "infra.bench.send_time.single:score_batch_100",
     "score_batch_tuned": "infra.bench.send_time.single:score_batch_tuned",
     "overload": "infra.bench.send_time.overload",
+    "redis_frozen": "infra.bench.send_time.redis_frozen",
     "swap": "infra.bench.send_time.swap",
     "audience": "infra.bench.send_time.audience",
     "event_to_score": "infra.bench.send_time.event_to_score",

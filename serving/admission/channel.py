@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final, TypeAlias
 
 import msgspec
+import structlog
 
 _LONGEST_LINE: Final = 1 << 26
 
@@ -65,6 +66,8 @@ class Series(msgspec.Struct, tag=True, frozen=True):
 
 Message: TypeAlias = Begin | Loaded | Accept | State | AskSeries | AskOwn | Series
 
+log = structlog.get_logger()
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
@@ -97,12 +100,25 @@ class Line:
             self._writer.write(encode(message))
 
     async def heard(self) -> AsyncIterator[Message]:
-        """Messages of the other end, until it is gone."""
+        """Messages of the other end, until it is gone.
+
+        A line that is none is passed over: the last one of a killed process may be half a line.
+        """
+        with suppress(ConnectionError):
+            while line := await self._read():
+                try:
+                    message = decode(line)
+                except (msgspec.DecodeError, ValueError):
+                    log.warning("line_unreadable", length=len(line))
+                else:
+                    yield message
+
+    async def _read(self) -> bytes:
         try:
-            while line := await self._reader.readline():
-                yield decode(line)
-        except ConnectionError:
-            return
+            return await self._reader.readline()
+        except ValueError:
+            # It was longer than the longest, and is dropped.
+            return b"\n"
 
     async def flush(self) -> None:
         """Wait until what was said is on its way."""

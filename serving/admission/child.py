@@ -132,15 +132,25 @@ class Child:
 
 
 async def start_child(begin: Begin, number: int) -> Child:
-    """A new worker, started afresh: nothing of this process but two sockets is in it."""
+    """A new worker, started afresh: nothing of this process but two sockets is in it.
+
+    Raises:
+        OSError: the system has no process or socket for it now.
+    """
     mine, theirs = socket.socketpair()
     with theirs:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "serving.admission.worker", str(theirs.fileno())),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(), begin.listening),
-            # Ctrl-C reaches the parent only, which stops its workers as it should.
-            start_new_session=True,
-        )
-    mine.sendall(encode(msgspec.structs.replace(begin, number=number)))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "serving.admission.worker", str(theirs.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), begin.listening),
+                # Ctrl-C reaches the parent only, which stops its workers as it should.
+                start_new_session=True,
+            )
+        except OSError:
+            mine.close()
+            raise
+    # One that is gone already is found to be when it is followed.
+    with suppress(ConnectionError):
+        mine.sendall(encode(msgspec.structs.replace(begin, number=number)))
     return Child(number, process, await Line.over(mine))

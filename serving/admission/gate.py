@@ -49,10 +49,15 @@ class Gate:
         """Whether answers should be cheap rather than complete."""
         return self.load() >= BUSY
 
+    def has_place(self, budget: Budget) -> bool:
+        """Whether one more is let in now."""
+        if budget is self.bulk and self.load() >= BULK_ENDS:
+            return False
+        return budget.in_flight < budget.limit
+
     def enter(self, budget: Budget) -> bool:
         """Take a place; False when there is none, which is counted."""
-        full = budget.in_flight >= budget.limit
-        if full or (budget is self.bulk and self.load() >= BULK_ENDS):
+        if not self.has_place(budget):
             budget.refused += 1
             return False
         budget.admitted += 1

@@ -4,7 +4,9 @@ Refusing inside the application costs half of what an answer costs, so beyond 1.
 capacity a server would spend itself on saying no. The gate stands before a task is made, and counts
 there: counting when tasks start lets hundreds in per turn of the loop.
 
-A small request is counted when its last byte has come, so that slow senders hold no place.
+A small request is counted when its last byte has come, so that slow senders hold no place. One that
+waits behind another on its connection is counted when its turn comes and the answers before it are
+on their way, so that neither who sends many at once nor who reads no answers holds places.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, Scope
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from feature_repo.protocol import BoundedProtocol, Refusal
 from serving.admission.gate import Budget, Gate
@@ -27,6 +31,9 @@ BULK_BYTES: Final = 8_192
 RETRY_AFTER_S: Final = 1
 
 _FIRST_LINE: Final = b"POST /v1/score HTTP/1.1\r\n"
+_LONGEST_LENGTH: Final = 7
+"""Digits; `int` raises for thousands of them."""
+
 _DOUBTFUL: Final = (b"transfer-encoding", b"expect:", b"upgrade:", b" :")
 """Headers that have a say in where a request ends; `Connection` is looked at beside them."""
 
@@ -57,6 +64,28 @@ class _Counted:
             self.budget.in_flight -= 1
 
 
+class _Queued:
+    """The application for a request that has to wait: it asks for a place when it can be answered.
+
+    Waiting is for the answers before it, on their way to the other end.
+    """
+
+    __slots__ = ("_counted", "_flow", "_gate")
+
+    def __init__(self, counted: _Counted, gate: Gate, flow: FlowControl) -> None:
+        self._counted, self._gate, self._flow = counted, gate, flow
+
+    async def __call__(
+        self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        if self._flow.write_paused:
+            await self._flow.drain()
+        if self._gate.enter(self._counted.budget):
+            await self._counted(scope, receive, send)
+        else:
+            await _refuse(scope, receive, send)
+
+
 async def _refuse(_: Scope, __: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """The refusal of a request that waits behind another one on its connection."""
     headers = [(name.encode(), value.encode()) for name, value in _REFUSED.headers]
@@ -85,11 +114,15 @@ def is_one_request(data: bytes) -> bool:
         return False
     if head.count(b"connection:") != head.count(b"\r\nconnection: keep-alive\r\n"):
         return False
-    _, found, rest = head.partition(b"\r\ncontent-length:")
-    if not found or b"content-length" in rest:
+    # A line that ends otherwise may hide a header from us, or from the parser.
+    if not head.count(b"\r") == head.count(b"\n") == head.count(b"\r\n"):
         return False
-    length = rest.partition(b"\r\n")[0].strip()
-    return length.isdigit() and end + 4 + int(length) == len(data)
+    if head.count(b"content-length") != 1:
+        return False
+    length = head.partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0].strip(b" \t")
+    if not length.isdigit() or len(length) > _LONGEST_LENGTH:
+        return False
+    return end + 4 + int(length) == len(data)
 
 
 class _Answered:
@@ -109,6 +142,8 @@ class GatedProtocol(BoundedProtocol):
 
     gate: ClassVar[Gate]
 
+    app: ASGI3Application
+    cycle: RequestResponseCycle | None
     #: The body of a small request until it is complete.
     _held: bytes | None = None
     _swallowed = 0
@@ -116,9 +151,9 @@ class GatedProtocol(BoundedProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._plain: ASGI3Application = self.app
-        self._single: ASGI3Application = _Counted(self._plain, self.gate.singles)
-        self._bulk: ASGI3Application = _Counted(self._plain, self.gate.bulk)
+        self._plain = self.app
+        self._single = _Counted(self._plain, self.gate.singles)
+        self._bulk = _Counted(self._plain, self.gate.bulk)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; what would be refused anyway is refused without."""
@@ -139,6 +174,12 @@ class GatedProtocol(BoundedProtocol):
                 self.rest()
         else:
             super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request's first byte: a refused one before it is over."""
+        super().on_message_begin()
+        if self.cycle is _ANSWERED:
+            self.cycle = None
 
     def on_headers_complete(self) -> None:
         """Let the request in, refuse it, or wait for its small body first."""
@@ -185,13 +226,13 @@ class GatedProtocol(BoundedProtocol):
         else:
             super().on_message_complete()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give back the places of requests that waited behind another one."""
-        for _, app in self.pipeline:
-            if isinstance(app, _Counted):
-                app.budget.in_flight -= 1
-        self.pipeline.clear()
-        super().connection_lost(exc)
+    def end_with(self, refusal: Refusal) -> None:
+        """Answer and close; a request that was refused before its body came has its answer."""
+        if self.cycle is _ANSWERED and self.began is not None:
+            self._ended, self.began = True, None
+            self.transport.close()
+        else:
+            super().end_with(refusal)
 
     def _is_gated(self) -> bool:
         if self.parser.get_method() != b"POST":
@@ -214,13 +255,15 @@ class GatedProtocol(BoundedProtocol):
         return 0
 
     def _starts(self, *, is_single: bool) -> bool:
-        """Whether the request was let in, or was queued to be refused in its turn."""
-        if self.gate.enter(self.gate.singles if is_single else self.gate.bulk):
-            self.app = self._single if is_single else self._bulk
-        elif self.is_idle():
-            return False
+        """Whether the request was let in, or waits for its turn."""
+        counted = self._single if is_single else self._bulk
+        has_place = self.gate.has_place(counted.budget)
+        if not self.is_idle() or (self.flow.write_paused and has_place):
+            self.app = _Queued(counted, self.gate, self.flow)
+        elif self.gate.enter(counted.budget):
+            self.app = counted
         else:
-            self.app = _refuse
+            return False
         self.start()
         self.app = self._plain
         return True

@@ -82,7 +82,7 @@ class Doorkeeper:
             message = f"This needs the scope '{scope}'; the key {holder.key.name!r} has: {held}."
             raise MissingScope(message)
         if holder.bucket is not None and (wait_s := holder.bucket.take(now)) > 0.0:
-            raise _too_often(holder.key, wait_s)
+            raise self._too_often(holder.key, wait_s)
         return holder.key.name
 
     def _find(self, file: KeyFile, secret: str, now: float) -> _Holder:
@@ -126,10 +126,11 @@ class Doorkeeper:
             bucket = self._buckets[key.name] = TokenBucket(rate, burst, now=now)
         return _Holder(key, bucket)
 
-
-def _too_often(key: ApiKey, wait_s: float) -> RateLimited:
-    message = (
-        f"The key {key.name!r} may ask {key.rate:g} times a second. "
-        f"Ask again in {math.ceil(wait_s * 1000)} ms."
-    )
-    return RateLimited(message, headers={"Retry-After": str(math.ceil(wait_s))})
+    def _too_often(self, key: ApiKey, wait_s: float) -> RateLimited:
+        assert key.rate is not None
+        share = f", {key.rate / self._workers:g} at each of the {self._workers} workers"
+        message = (
+            f"The key {key.name!r} may ask {key.rate:g} times a second"
+            f"{share if self._workers > 1 else ''}. Ask again in {math.ceil(wait_s * 1000)} ms."
+        )
+        return RateLimited(message, headers={"Retry-After": str(math.ceil(wait_s))})

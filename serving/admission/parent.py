@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -115,7 +116,8 @@ class Parent:
                 if place.child is None or place.child.has_ended.is_set():
                     place.child = await self._begun(place.number)
                 child = place.child
-            await child.has_ended.wait()
+            if child is not None:
+                await child.has_ended.wait()
             async with place.changing:
                 if place.child is not child:
                     continue
@@ -124,16 +126,25 @@ class Parent:
                 self._stop()
             if self._stopping.is_set():
                 return
-            if child.age_s() > STEADY_AFTER_S:
-                backoff_s = FIRST_BACKOFF_S
-            log.error("worker_ended", worker=place.number, code=child.code, again_in_s=backoff_s)
-            self._restarts.inc()
+            if child is not None:
+                if child.age_s() > STEADY_AFTER_S:
+                    backoff_s = FIRST_BACKOFF_S
+                self._restarts.inc()
+            code = None if child is None else child.code
+            log.error("worker_ended", worker=place.number, code=code, again_in_s=backoff_s)
             await _wait(self._stopping, backoff_s)
             backoff_s = min(backoff_s * 2, LONGEST_BACKOFF_S)
 
-    async def _begun(self, number: int) -> Child:
-        """A new worker that takes connections, or one that has ended before it could."""
-        child = await start_child(self._begin, number)
+    async def _begun(self, number: int) -> Child | None:
+        """A new worker that takes connections, or one that has ended before it could.
+
+        None: it could not be started, for want of memory or processes, which may pass.
+        """
+        try:
+            child = await start_child(self._begin, number)
+        except OSError as exc:
+            log.error("worker_not_started", worker=number, reason=str(exc))
+            return None
         self._children.add(child)
         self._spawn(self._follow(child))
         while not (self._may_accept(child) or child.has_ended.is_set()):
@@ -177,7 +188,7 @@ class Parent:
         async with place.changing:
             old = place.child
             fresh = await self._begun(place.number)
-            if fresh.has_ended.is_set():
+            if fresh is None or fresh.has_ended.is_set():
                 self._replaced.labels("failed").inc()
                 return False
             place.child = fresh
@@ -197,7 +208,7 @@ class Parent:
             await asyncio.sleep(1.0)
 
     def _asked(self, child: Child, ask: int) -> None:
-        self._spawn(self._give_series(child, ask))
+        self._spawn(self._give_series(child, ask), is_vital=False)
 
     async def _give_series(self, to: Child, ask: int) -> None:
         asked = [child for child in self._children if child.is_accepting]
@@ -226,15 +237,18 @@ class Parent:
             child.kill()
         await ended
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: Coroutine[None, None, None], *, is_vital: bool = True) -> None:
+        """Do it beside the others; when what is vital breaks, the server stops."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._finished)
+        task.add_done_callback(partial(self._finished, is_vital))
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
+    def _finished(self, is_vital: bool, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.error("parent_broken", exc_info=task.exception())
+        if task.cancelled() or task.exception() is None:
+            return
+        log.error("parent_broken" if is_vital else "series_failed", exc_info=task.exception())
+        if is_vital:
             self._stop()
 
 

@@ -17,8 +17,8 @@ from serving.audience.jobs import CUSTOMER
 from serving.matrix import MatrixReader
 from serving.placement import GHOST, Remedy
 from serving.schemas import LONGEST_ID, Cause
-from serving.scoring import Rules
-from serving.store import LAST_EVENT_AT, NUMBERS, TEXTS, Stored
+from serving.scoring import Rules, newest_events
+from serving.store import NUMBERS, TEXTS, Stored
 from serving.tiers import TierPolicy, tier_numbers
 from serving.watch import Model
 
@@ -47,7 +47,6 @@ SCHEMA: Final = pa.schema(
 
 _NAMES: Final = (*NUMBERS, *transforms.SEND_TIME)
 _INPUTS: Final = np.array([NUMBERS.index(name) for name in transforms.SEND_TIME_INPUTS])
-_LAST_EVENT: Final = NUMBERS.index(LAST_EVENT_AT)
 _CAUSES: Final = (None, Cause.UNKNOWN_CUSTOMER, Cause.FEATURES_AFTER_SEND_AT, Cause.STALE_FEATURES)
 _BAD_ID: Final = f"customer_id must be 1 to {LONGEST_ID} characters"
 
@@ -145,7 +144,7 @@ class AudienceScorer:
         bad: npt.NDArray[np.bool_],
     ) -> pa.RecordBatch:
         rows = len(customers)
-        last = np.where(stored.found & ~bad, stored.numbers[_LAST_EVENT], np.nan)
+        last = np.where(bad, np.nan, newest_events(stored))
         ghost = stored.numbers[NUMBERS.index("ghost")]
         labels = np.array([None if c is None else c.value for c in _CAUSES], dtype=object)
         columns = [

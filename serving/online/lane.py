@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
 
 from feature_repo.errors import StoreUnavailable
-from serving.online.address import Address, command
-from serving.online.connection import Connection, NoReply, check_hello, open_connection
+from serving.online.address import Address
+from serving.online.connection import Connection, NoReply, open_connection
 
 log = structlog.get_logger()
 
@@ -21,8 +21,24 @@ FAILURES_TO_OPEN: Final = 3
 PROBE_S: Final = 0.1
 """Between two looks whether a store that failed is back."""
 
+LONGEST_WAIT_S: Final = 0.4
+"""Longest wait for the first look at a store that fails again as soon as it is back."""
+
 _RELAPSE_S: Final = 1.0
-_PING: Final = command(b"PING")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A question like those that are asked, whose answer tells that the others have one too.
+
+    A Redis that answers PING may still refuse all reads, by its access rules for one.
+    """
+
+    commands: bytes
+    #: How many replies the commands have.
+    count: int
+    #: Raises NoReply when they are not as they should be.
+    read: Callable[[Sequence[object]], object]
 
 
 @dataclass(slots=True)
@@ -56,14 +72,16 @@ class Lane:
     """Where questions of one kind go. Belongs to the event loop it is first used in.
 
     After three failures in a row it refuses at once, drops its connection, and a task tries to
-    open a fresh one: at once, or after 0.1 s if it was tried less than a second ago, and then
-    every 0.1 s until a PING is answered on it.
+    open a fresh one: at once, and then every 0.1 s until the check is answered on it. When that
+    was less than a second ago, the task waits first: 0.1 s, and twice as long each time that
+    happens again, 0.4 s at most.
     """
 
     def __init__(
-        self, address: Address, *, read_timeout_s: float, connect_timeout_s: float
+        self, address: Address, check: Check, *, read_timeout_s: float, connect_timeout_s: float
     ) -> None:
         self._address = address
+        self._check = check
         self._read_timeout_s = read_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._breaker = Breaker()
@@ -71,6 +89,7 @@ class Lane:
         self._opening: asyncio.Task[Connection] | None = None
         self._probing: asyncio.Task[None] | None = None
         self._probed_at = -_RELAPSE_S
+        self._wait_s = 0.0
         self._is_closed = False
 
     async def ask(
@@ -105,12 +124,13 @@ class Lane:
         return answer
 
     async def ping(self) -> None:
-        """Return when PING is answered.
+        """Return when the check is answered.
 
         Raises:
             StoreUnavailable: it is not, or the breaker is open, which a probe would have closed.
         """
-        await self.ask(_PING, 1, check_hello)
+        check = self._check
+        await self.ask(check.commands, check.count, check.read)
 
     async def close(self) -> None:
         """Close the connection; whoever waits fails. Nothing can be asked afterwards."""
@@ -151,16 +171,17 @@ class Lane:
             self._connection.give_up("it failed three times in a row")
         loop = asyncio.get_running_loop()
         is_relapse = loop.time() < self._probed_at + _RELAPSE_S
-        self._probing = loop.create_task(self._probe(PROBE_S if is_relapse else 0.0))
+        self._wait_s = min(max(2 * self._wait_s, PROBE_S), LONGEST_WAIT_S) if is_relapse else 0.0
+        self._probing = loop.create_task(self._probe(self._wait_s))
 
     async def _probe(self, wait_s: float) -> None:
-        """Try until a fresh connection is let in and answers PING, then let everybody ask."""
+        """Try until a fresh connection answers the check, then let everybody ask."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(wait_s)
             self._probed_at = loop.time()
             try:
-                connection = await open_connection(self._address, self._connect_timeout_s)
+                connection = await self._checked()
             except NoReply:
                 wait_s = PROBE_S
                 continue
@@ -168,3 +189,16 @@ class Lane:
             self._breaker.close()
             log.info("online_store_back", redis=self._address.shown)
             return
+
+    async def _checked(self) -> Connection:
+        """A fresh connection on which the check was answered; raises NoReply."""
+        check, is_good = self._check, False
+        connection = await open_connection(self._address, self._connect_timeout_s)
+        try:
+            replies = await connection.ask(check.commands, check.count, self._read_timeout_s)
+            check.read(replies)
+            is_good = True
+        finally:
+            if not is_good:
+                connection.give_up("it did not answer what it is there for")
+        return connection

@@ -28,17 +28,20 @@ from feature_repo.online_codec import (
 )
 from serving.online.address import command
 from serving.online.connection import NoReply
+from serving.online.lane import Check
 from serving.online.stored import TEXTS, VIEWS, Stored, scoring_layout
 
 _FEW: Final = 96
 """Up to so many times are read one by one, which is quicker than whole columns."""
+
+_NOBODY: Final = ("",)
+"""Customers to read for a check: no customer has an empty id."""
 
 _U32: Final = struct.Struct("<I")
 _ANOTHER_TYPE: Final = "WRONGTYPE"
 # Few different ones in daily views and profiles: most were seen a moment ago.
 _text = lru_cache(maxsize=4_096)(value_codec.text)
 # Many customers share the midnights of the daily views.
-_second = lru_cache(maxsize=16_384)(value_codec.second)
 _second = lru_cache(maxsize=4_096)(value_codec.second)
 
 
@@ -81,6 +84,11 @@ class Reading:
     def replies(customer_ids: Sequence[str]) -> int:
         """How many replies `commands` has."""
         return 1 + len(customer_ids)
+
+    @property
+    def check(self) -> Check:
+        """A read of nobody: it fails whenever a read would, whoever is asked for."""
+        return Check(self.commands(_NOBODY), self.replies(_NOBODY), self.stored)
 
     def stored(self, replies: Sequence[object]) -> Stored:
         """What the replies say.

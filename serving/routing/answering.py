@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Final
 
 import msgspec
@@ -26,10 +27,19 @@ _DAY_S: Final = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer that is in Redis, too, until `key` is confirmed."""
+    """An answer that is in Redis, too, under `key`."""
 
     key: str
     body: bytes
+
+
+class Fails(Enum):
+    """Says that the model of the target fails on this customer, and works for others."""
+
+    FAILS = 0
+
+
+FAILS: Final = Fails.FAILS
 
 
 @dataclass
@@ -39,24 +49,42 @@ class Answering:
     tools: Tools
     now: datetime
     _done: dict[int, Answer] = field(default_factory=dict)
+    _failed: set[int] = field(default_factory=set)
 
-    def answers(self, asked: Sequence[ScoreAsked]) -> list[Answer | None]:
-        """The answer of each request; None: its target has no model yet.
+    def answers(self, asked: Sequence[ScoreAsked]) -> list[Answer | Fails | None]:
+        """The answer of each request; None: its target has no usable model yet.
 
         Raises:
             StoreUnavailable: a store does not answer. Answers that were intended stay so.
         """
         book = self.tools.book
         keys = [book.answer_key(one.customer_id, one.target, one.id) for one in asked]
-        self._recall(range(len(asked)), keys)
-        verdicts = self._verdicts(asked)
+        first: dict[str, int] = {}
+        for place, key in enumerate(keys):
+            first.setdefault(key, place)
+        self._work(asked, keys, [*first.values()])
+        found = [self._outcome(first[key]) for key in keys]
+        copies = sum(first[key] != i and found[i] is not None for i, key in enumerate(keys))
+        self.tools.metrics.requests("repeated", copies)
+        return found
+
+    def _outcome(self, place: int) -> Answer | Fails | None:
+        return FAILS if place in self._failed else self._done.get(place)
+
+    def _work(
+        self, asked: Sequence[ScoreAsked], keys: Sequence[str], places: Sequence[int]
+    ) -> None:
+        """Answer the requests at these places, each of which has a key of its own."""
+        self._recall(places, keys)
+        places = [place for place in places if place not in self._done]
+        verdicts = self._verdicts(asked, places)
         left = {place: asked[place] for place in verdicts}
         customers = list(dict.fromkeys(one.customer_id for one in left.values()))
         read = self.tools.facts.read(customers, self.now)
         facts = dict(zip(customers, read, strict=True))
         for _ in range(ROUNDS):
             if not left:
-                return [self._done.get(place) for place in range(len(asked))]
+                return
             self._intend(left, keys, verdicts, facts)
             left = {place: one for place, one in left.items() if place not in self._done}
             # Whoever was quicker may have been so with the same request.
@@ -72,28 +100,41 @@ class Answering:
                 self._done[place] = Answer(keys[place], body)
                 self.tools.metrics.requests("repeated")
 
-    def _verdicts(self, asked: Sequence[ScoreAsked]) -> Mapping[int, Verdict]:
-        """Verdicts of the requests that have no answer yet and whose target has a model."""
-        groups: dict[tuple[str, str | None], list[int]] = defaultdict(list)
-        for place, one in enumerate(asked):
-            if place not in self._done:
-                groups[one.target, one.send_at].append(place)
+    def _verdicts(
+        self, asked: Sequence[ScoreAsked], places: Sequence[int]
+    ) -> Mapping[int, Verdict]:
+        """Verdicts of the requests whose target has a model that works for them."""
+        groups: dict[tuple[str, float | None], list[int]] = defaultdict(list)
+        for place in places:
+            groups[asked[place].target, self._ahead(asked[place])].append(place)
         chunks = [(key, part) for key, places in groups.items() for part in parts(places, ASK)]
         asks = [
             Ask(
                 target=target,
-                send_at=None if send_at is None else epoch_of(send_at),
-                customers=[_customer(asked[place]) for place in places],
+                send_at=send_at,
+                customers=[_customer(asked[place]) for place in part],
             )
-            for (target, send_at), places in chunks
+            for (target, send_at), part in chunks
         ]
         found: dict[int, Verdict] = {}
-        for (_, places), verdicts in zip(chunks, self.tools.verdicts(asks), strict=True):
-            if verdicts is None:
-                self.tools.metrics.requests("no_model", len(places))
-            else:
-                found |= zip(places, verdicts, strict=True)
+        working: set[str] = set()
+        unscored: list[int] = []
+        for ((target, _), part), verdicts in zip(chunks, self.tools.verdicts(asks), strict=True):
+            for place, verdict in zip(part, verdicts or [None] * len(part), strict=True):
+                if verdict is None:
+                    unscored.append(place)
+                else:
+                    found[place] = verdict
+                    working.add(target)
+        # A model that works for others and not for one is not waited for.
+        self._failed |= {place for place in unscored if asked[place].target in working}
+        self.tools.metrics.requests("no_model", len(unscored) - len(self._failed))
         return found
+
+    def _ahead(self, asked: ScoreAsked) -> float | None:
+        """The moment of the send if it is to come; one that has passed is now."""
+        at = None if asked.send_at is None else epoch_of(asked.send_at)
+        return at if at is not None and at > self.now.timestamp() else None
 
     def _intend(
         self,
@@ -115,7 +156,8 @@ class Answering:
                 memory, body = self._answer(left[place], verdicts[place], facts[customer], memory)
                 made[customer][place] = Answer(keys[place], body)
             bodies = {answer.key: answer.body for answer in made[customer].values()}
-            intents.append(Intent(customer, held[customer], memory, bodies))
+            is_known = facts[customer] is not None
+            intents.append(Intent(customer, held[customer], memory, bodies, is_known))
         for customer, new in self.tools.book.intend(intents).items():
             if new is not None:
                 self._done |= made[customer]
@@ -125,9 +167,8 @@ class Answering:
         self, asked: ScoreAsked, verdict: Verdict, facts: Facts | None, memory: Memory
     ) -> tuple[Memory, bytes]:
         """The memory after the answer, and the answer."""
-        at = self.now
-        if asked.send_at is not None:
-            at = datetime.fromtimestamp(epoch_of(asked.send_at), UTC)
+        ahead = self._ahead(asked)
+        at = self.now if ahead is None else datetime.fromtimestamp(ahead, UTC)
         if facts is not None and asked.utc_offset_minutes is not None:
             facts = replace(facts, utc_offset_minutes=float(asked.utc_offset_minutes))
         decision = self.tools.decide(asked.customer_id, verdict, facts, sends=memory.sends, at=at)

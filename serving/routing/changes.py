@@ -58,17 +58,19 @@ class Changes:
     def _tell(self, lease: Lease) -> None:
         customers = [*lease.since]
         now = self.tools.clock()
-        scores = self._scores(customers)
+        scores, unscored = self._scores(customers)
         facts = dict(zip(customers, self.tools.facts.read(customers, now), strict=True))
         held = self.tools.book.read(customers)
         owing, lost = self._intend(customers, scores, facts, held, now)
         self._publish(owing)
         lost |= self.tools.book.settle(owing)
-        # Of whom another router changed the memory meanwhile, nothing is certain: they come again.
-        self.leases.give_up(lease, [one for one in customers if one not in lost])
+        # Of whom another router changed the memory meanwhile, nothing is certain. They come again
+        # when the lease ends, as do those for whom a model has to be mended.
+        self.leases.give_up(lease, [one for one in customers if one not in lost | unscored])
         self._count(lease, owing)
 
-    def _scores(self, customers: Sequence[str]) -> Scores:
+    def _scores(self, customers: Sequence[str]) -> tuple[Scores, set[str]]:
+        """Scores, and the customers who lack one because a target's model fails on everybody."""
         usable = (AskedCustomer(one) for one in customers if 0 < len(one) <= LONGEST_ID)
         asked = [*parts(usable, ASK)]
         asks = [
@@ -77,13 +79,21 @@ class Changes:
             for part in asked
         ]
         scores: dict[str, dict[str, Verdict]] = {customer: {} for customer in customers}
+        failed: dict[str, set[str]] = {target: set() for target in self.tools.settings.targets}
+        working: set[str] = set()
         for ask, verdicts in zip(asks, self.tools.verdicts(asks), strict=True):
             if verdicts is None:
                 self.tools.metrics.changes("no_model", len(ask.customers))
                 continue
             for customer, verdict in zip(ask.customers, verdicts, strict=True):
-                scores[customer.customer_id][ask.target] = verdict
-        return scores
+                if verdict is None:
+                    failed[ask.target].add(customer.customer_id)
+                else:
+                    scores[customer.customer_id][ask.target] = verdict
+                    working.add(ask.target)
+        self.tools.metrics.changes("failed", sum(map(len, failed.values())))
+        broken = [failed[target] for target in failed if target not in working]
+        return scores, set().union(*broken)
 
     def _intend(
         self,

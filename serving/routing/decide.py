@@ -3,7 +3,7 @@
 Before the rules of the file come, for everybody: who unsubscribed is not mailed, and no cap on
 sends is passed. Then the customers who are held out of routing, so that its lift can be measured:
 they are mailed as if there were no rules. A ghost, whose mail does not arrive, is never sunset,
-whatever a rule says.
+whatever a rule says; nor is one of whom that is not known, unless the rule says so.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def decide(
 
 def apply(rule: Rule, case: Case, now: datetime) -> Action | None:
     """What a rule says of a customer, None when it does not apply."""
-    if rule.kind is ActionKind.SUNSET and is_ghost(case.facts.ghost):
+    if rule.kind is ActionKind.SUNSET and kept_by_placement(rule, case.facts) is not None:
         return None
     if not all(CONDITIONS[word].is_met(case, limit) for word, limit in rule.when.items()):
         return None
@@ -89,6 +89,15 @@ def apply(rule: Rule, case: Case, now: datetime) -> Action | None:
                 return None
             told.append("the customer's best hours begin then")
     return _act(rule.kind, "; ".join(told) or "applies to everybody", rule.name, until)
+
+
+def kept_by_placement(rule: Rule, facts: Facts) -> str | None:
+    """Why a rule that would sunset the customer must not, None when it may."""
+    if is_ghost(facts.ghost):
+        return "mail does not arrive, so the customer is not sunset"
+    if math.isnan(facts.ghost) and not rule.without_placement:
+        return "it is not known whether mail arrives, so the customer is not sunset"
+    return None
 
 
 def best_hour(facts: Facts, least_share: float, now: datetime) -> datetime | None:

@@ -82,7 +82,7 @@ def _facts(rows: OnlineRows, now: float) -> list[Facts | None]:
     table = {
         "subscribed": columns["is_subscribed"],
         "ghost": columns["ghost"],
-        "silent_days": _silent_days(read),
+        "silent_days": _silent_days(columns, read),
         "seen_sends": _seen_sends(columns, read, now),
         "recent_sends": read[naming.decayed("sends", _SHORT)],
         "opens_trend": read[naming.trend("opens")],
@@ -105,10 +105,13 @@ def _facts(rows: OnlineRows, now: float) -> list[Facts | None]:
     ]
 
 
-def _silent_days(read: Mapping[str, Floats]) -> Floats:
+def _silent_days(columns: Mapping[str, npt.ArrayLike], read: Mapping[str, Floats]) -> Floats:
     """On the exposure clock, as `transforms` reads it: mail that was not seen is no silence."""
     hours = np.fmin(read[naming.hours_since("open")], read[naming.hours_since("click")])
-    return np.where(np.isnan(hours), read["tenure_days"], hours / 24.0)
+    # The days since the first event are of the plain clock.
+    unseen = np.fmax(np.asarray(columns[naming.UNSEEN_DAYS], np.float64), 0.0)
+    never = np.maximum(read["tenure_days"] - np.where(np.isnan(unseen), 0.0, unseen), 0.0)
+    return np.where(np.isnan(hours), never, hours / 24.0)
 
 
 def _seen_sends(

@@ -5,12 +5,15 @@ from and writes the new memory with the message in it. Only then is it published
 A router that dies in between leaves the message in the memory, and whoever comes next publishes
 the same bytes. Two routers that have the same customer in hand cannot both intend: one of them
 has lost, and computes anew.
+
+Answers to requests stay as long as they are worth acting on: a request that comes a second time,
+however late, gets the same bytes, and is no second send.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
@@ -19,17 +22,28 @@ import msgspec
 import redis
 
 from feature_repo import online
-from feature_repo.stream.score_streams import routed_key
+from feature_repo.stream.score_streams import answered_key, routed_key
 
-ANSWER_TTL_S: Final = 24 * 3600
-"""How long an intended answer waits for the router to come back."""
+_DAY_S: Final = 86_400
+_AHEAD_DAYS: Final = 31
+"""A send may be said for so many days ahead."""
+
+_REMEMBERED_DAYS: Final = 180
+"""For so long it is remembered what was told of a customer whom nobody asks about."""
 
 _INTEND: Final = """
--- KEYS: memory, answers... ARGV: memory compared with ('' for none), new memory, seconds to keep
--- answers, answers. Returns whether it was written.
+-- KEYS: memory, index of answers, answers... ARGV: memory compared with ('' for none), new memory,
+-- seconds to keep it, now, seconds to keep answers, answers. Returns whether it was written.
 if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-for i = 2, #KEYS do redis.call('SET', KEYS[i], ARGV[i + 2], 'EX', ARGV[3]) end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+if #KEYS > 2 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', ARGV[4])
+  for i = 3, #KEYS do
+    redis.call('SET', KEYS[i], ARGV[i + 3], 'EX', ARGV[5])
+    redis.call('ZADD', KEYS[2], ARGV[4] + ARGV[5], KEYS[i])
+  end
+  redis.call('EXPIRE', KEYS[2], ARGV[5])
+end
 return 1
 """
 
@@ -74,18 +88,36 @@ class Intent:
     memory: Memory
     #: Messages of `score.results` by the key of `answer_key`.
     answers: Mapping[str, bytes]
+    #: Whether the feature store knows the customer: what is not known is not remembered for long.
+    is_known: bool = True
 
 
 class Book:
-    """The memories of one installation. One per thread."""
+    """The memories of one installation. One per thread.
 
-    def __init__(self, client: redis.Redis, project: str) -> None:
+    `clock` tells when an answer ends, `answer_s` after it was intended; `cap_days` is how far back
+    sends are looked at.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        project: str,
+        *,
+        clock: Callable[[], datetime],
+        answer_s: float,
+        cap_days: int,
+    ) -> None:
         self._client = client
         self._project = project
+        self._clock = clock
+        self._answer_s = max(1, round(answer_s))
+        self._unknown_s = (cap_days + _AHEAD_DAYS) * _DAY_S
+        self._known_s = max(self._unknown_s, _REMEMBERED_DAYS * _DAY_S)
         self._intend = client.register_script(_INTEND)
 
     def answer_key(self, customer_id: str, target: str, request_id: str) -> str:
-        """Key of an answer that was intended and not confirmed yet."""
+        """Key of the answer to a request."""
         identity = msgspec.json.encode((customer_id, target, request_id))
         return f"foresend:{self._project}:answer:{hashlib.sha256(identity).hexdigest()}"
 
@@ -94,12 +126,7 @@ class Book:
         if not customers:
             return {}
         with online.answers():
-            keys = [routed_key(self._project, one) for one in customers]
-            found = cast("list[bytes | None]", self._client.mget(keys))
-        return {
-            one: Held(_decoder.decode(raw) if raw else Memory(), raw or b"")
-            for one, raw in zip(customers, found, strict=True)
-        }
+            return read_memories(self._client, self._project, customers)
 
     def answers(self, keys: Sequence[str]) -> list[bytes | None]:
         """Answers that were intended before, as they were."""
@@ -112,12 +139,15 @@ class Book:
         """Write memories that nobody changed since; what is held then, None for who lost."""
         if not intents:
             return {}
+        now = int(self._clock().timestamp())
         encoded = [_encoder.encode(one.memory) for one in intents]
         with online.answers(), self._client.pipeline(transaction=False) as pipe:
             for one, raw in zip(intents, encoded, strict=True):
-                keys = [routed_key(self._project, one.customer_id), *one.answers]
-                arguments: list[Any] = [one.held.raw, raw, ANSWER_TTL_S, *one.answers.values()]
-                self._intend(keys=keys, args=arguments, client=pipe)
+                own = [f(self._project, one.customer_id) for f in (routed_key, answered_key)]
+                keep_s = self._known_s if one.is_known else self._unknown_s
+                arguments: list[Any] = [one.held.raw, raw, keep_s, now, self._answer_s]
+                arguments += one.answers.values()
+                self._intend(keys=[*own, *one.answers], args=arguments, client=pipe)
             written = pipe.execute()
         return {
             one.customer_id: Held(one.memory, raw) if done else None
@@ -134,12 +164,15 @@ class Book:
         intents = [Intent(one, published[one], memory, {}) for one, memory in paid.items()]
         return {customer for customer, done in self.intend(intents).items() if done is None}
 
-    def confirm(self, keys: Sequence[str]) -> None:
-        """The requests of these answers are acknowledged."""
-        if not keys:
-            return
-        with online.answers():
-            self._client.delete(*keys)
+
+def read_memories(client: redis.Redis, project: str, customers: Sequence[str]) -> dict[str, Held]:
+    """What is remembered of each customer, of whom there is one at least."""
+    keys = [routed_key(project, one) for one in customers]
+    found = cast("list[bytes | None]", client.mget(keys))
+    return {
+        one: Held(_decoder.decode(raw) if raw else Memory(), raw or b"")
+        for one, raw in zip(customers, found, strict=True)
+    }
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

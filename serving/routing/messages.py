@@ -35,11 +35,7 @@ def read_request(body: bytes, targets: Collection[str]) -> ScoreAsked:
     Raises:
         BadRequest: it is none, or asks for what there is not.
     """
-    try:
-        asked = _requests.decode(body)
-    except msgspec.DecodeError as exc:
-        # The decoder names fields and kinds, never values; unknown fields are named as written.
-        raise BadRequest(str(exc)[:_LONGEST_REASON]) from exc
+    asked = _decoded(body)
     _check_texts(asked)
     if asked.target not in targets:
         message = f"target is not one of {', '.join(sorted(targets))}"
@@ -124,6 +120,25 @@ def unpack(body: bytes) -> Routed:
         msgspec.DecodeError: it is none.
     """
     return _routed.decode(body)
+
+
+def _decoded(body: bytes) -> ScoreAsked:
+    try:
+        return _requests.decode(body)
+    except msgspec.DecodeError as exc:
+        # The decoder names fields and kinds, never values, but for a field that it does not know:
+        # that is the sender's own text, and may be anything.
+        if "unknown field" in str(exc):
+            message = f"unknown field; a request has {', '.join(ScoreAsked.__struct_fields__)}"
+        else:
+            message = str(exc)[:_LONGEST_REASON]
+        raise BadRequest(message) from exc
+    except RecursionError as exc:
+        message = "nested too deeply"
+        raise BadRequest(message) from exc
+    except ValueError as exc:  # UnicodeDecodeError among them, which tells the bytes
+        message = "JSON with text that is not UTF-8"
+        raise BadRequest(message) from exc
 
 
 def _check_texts(asked: ScoreAsked) -> None:

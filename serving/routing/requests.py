@@ -13,7 +13,7 @@ import structlog
 from feature_repo.stream.port import Consumer, Delivery, Publisher, Queue
 from feature_repo.stream.score_streams import ROUTER
 from serving.routing import messages
-from serving.routing.answering import Answering
+from serving.routing.answering import FAILS, Answer, Answering
 from serving.routing.message import ScoreAsked
 from serving.routing.messages import BadRequest, epoch_of
 from serving.routing.tools import Tools
@@ -33,6 +33,8 @@ SUSPECT_FROM: Final = 3
 """Deliveries; from here on a router died with the message in hand, and it is tried alone."""
 
 MOST_AHEAD_S: Final = 31 * 86_400.0
+
+_FAILS: Final = "the model of the target fails on this customer, and works for others"
 
 log = structlog.get_logger()
 
@@ -123,22 +125,24 @@ class Desk:
         now = self.tools.clock()
         fresh = [one for one in batch if not _is_expired(one, now)]
         self.tools.metrics.requests("expired", len(batch) - len(fresh))
-        answering = Answering(self.tools, now)
-        answered = answering.answers([one.asked for one in fresh])
-        ready = [(r, a) for r, a in zip(fresh, answered, strict=True) if a is not None]
+        answered = Answering(self.tools, now).answers([one.asked for one in fresh])
+        pairs = [*zip(fresh, answered, strict=True)]
+        ready = [(one, found) for one, found in pairs if isinstance(found, Answer)]
         if ready:
             self.results.publish(
                 [answer.body for _, answer in ready],
                 keys=[request.asked.customer_id for request, _ in ready],
             )
-        waiting = {r.delivery.id for r, a in zip(fresh, answered, strict=True) if a is None}
+        for one in (request for request, found in pairs if found is FAILS):
+            self.queue.bury(one.delivery.body, group=ROUTER, reason=_FAILS)
+            self.tools.metrics.requests("failed")
+        waiting = {one.delivery.id for one, found in pairs if found is None}
         self._finish([one.delivery.id for one in batch if one.delivery.id not in waiting])
-        self.tools.book.confirm([answer.key for _, answer in ready])
         for request, _ in ready:
             age = self.tools.clock() - request.delivery.published_at
             self.tools.metrics.answer_s.observe(max(0.0, age.total_seconds()))
-        for one in waiting:
-            self._in_hand[one].not_before = self.monotonic() + AGAIN_S
+        for waits in waiting:
+            self._in_hand[waits].not_before = self.monotonic() + AGAIN_S
 
     def _finish(self, ids: Sequence[str]) -> None:
         self.consumer.ack(ids)

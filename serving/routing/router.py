@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,7 @@ from serving.routing.requests import Desk
 from serving.routing.scorer import Scorer
 from serving.routing.settings import RoutingSettings
 from serving.routing.tools import Tools
+from serving.routing.turns import Part, Turns
 
 IDLE_S: Final = 0.1
 """How long a router that had nothing to do waits for a request before it looks for changes."""
@@ -49,19 +51,34 @@ class Router:
     queues: tuple[Queue, ...]
     worker: WorkerMetrics
     clock: Callable[[], datetime]
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    turns: Turns = field(init=False)
     _chores_at: datetime | None = None
     _was_idle: bool = field(default=False)
 
+    def __post_init__(self) -> None:
+        parts = (Part("requests", self._answer), Part("changes", self.changes.tell))
+        self.turns = Turns(parts, self.monotonic, self.changes.tools.metrics.stopped)
+
     def run_once(self) -> None:
-        """One round.
+        """One round. Requests and changes do not stop each other: what one of them lacks, such as
+        room in its stream, the other may have.
 
         Raises:
             StoreUnavailable: a store does not answer; the next round goes on where this one was.
         """
         self._chores()
-        answered = self.desk.work(IDLE_S if self._was_idle else 0.0)
-        told = self.changes.tell()
-        self._was_idle = not answered and not told
+        began = self.monotonic()
+        self._was_idle = not self.turns.take()
+        if self._was_idle and self.monotonic() - began < IDLE_S and self._is_answering_stopped():
+            self.sleep(IDLE_S)  # else it is the desk that waits
+
+    def _answer(self) -> int:
+        return self.desk.work(IDLE_S if self._was_idle else 0.0)
+
+    def _is_answering_stopped(self) -> bool:
+        return self.turns.parts[0].trouble is not None
 
     def close(self) -> None:
         """Leave the group; what is in hand goes to others, at once if the queue answers."""
@@ -77,8 +94,9 @@ class Router:
         requests, *told = self.queues
         trimmed = requests.trim()
         self.worker.queue.seen(requests.backlog(ROUTER), requests.fullness(), trimmed)
-        for queue in told:
+        for queue, stream in zip(told, (SCORE_RESULTS, SCORE_CHANGED), strict=True):
             queue.trim()
+            self.changes.tools.metrics.cut(stream.name, queue.cut())
         waiting = self.changes.leases.waiting()
         self.changes.tools.metrics.waiting(waiting.customers, waiting.oldest_age_s)
 
@@ -119,7 +137,13 @@ def open_router(
         settings=routing,
         scorer=scorer,
         facts=FactsReader(client, settings.project),
-        book=Book(client, settings.project),
+        book=Book(
+            client,
+            settings.project,
+            clock=clock,
+            answer_s=keep_s,
+            cap_days=max((cap.days for cap in routing.caps), default=0),
+        ),
         metrics=RouterMetrics(worker.registry),
         clock=clock,
     )

@@ -24,10 +24,14 @@ class Verdict:
     as_of: str | None = None
 
 
+Verdicts = Sequence[Verdict | None]
+"""By customer; None: the model fails on this one."""
+
+
 class Scorer(Protocol):
     """Scores customers. Called by one thread."""
 
-    def score(self, asks: Sequence[Ask]) -> Sequence[Sequence[Verdict] | None]:
+    def score(self, asks: Sequence[Ask]) -> Sequence[Verdicts | None]:
         """Verdicts of each ask, in the order of its customers; None: its target has no model.
 
         Raises:

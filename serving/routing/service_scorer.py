@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import replace
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
@@ -14,8 +15,11 @@ from feature_repo.errors import StoreUnavailable
 from serving.answers import Answer, ScoreAnswer
 from serving.asks import Ask
 from serving.errors import NoModel, Overloaded
-from serving.routing.scorer import Verdict
+from serving.routing.scorer import Verdict, Verdicts
 from serving.served import UNUSABLE
+
+MOST_FAILURES: Final = 16
+"""Failures of one ask's model before anybody was scored, after which the rest is not tried."""
 
 UNDER_WAY: Final = 4
 """Asks that the service has at once: one is read while another is scored, and little waits."""
@@ -51,9 +55,9 @@ class ServiceScorer:
             if not is_open:
                 self._end()
 
-    def score(self, asks: Sequence[Ask]) -> Sequence[Sequence[Verdict] | None]:
-        """Verdicts of each ask, a few of which are under way at once. A target whose model fails on
-        the customers is answered as one without a model."""
+    def score(self, asks: Sequence[Ask]) -> Sequence[Verdicts | None]:
+        """Verdicts of each ask, a few of which are under way at once. When a model fails on the
+        customers of one, those it fails on are found by halves, and the others scored."""
         return self._run(self._all(asks))
 
     def close(self) -> None:
@@ -63,23 +67,38 @@ class ServiceScorer:
         finally:
             self._end()
 
-    async def _all(self, asks: Sequence[Ask]) -> list[list[Verdict] | None]:
+    async def _all(self, asks: Sequence[Ask]) -> list[Verdicts | None]:
         lanes = asyncio.Semaphore(UNDER_WAY)
         return list(await asyncio.gather(*(self._one(ask, lanes) for ask in asks)))
 
-    async def _one(self, ask: Ask, lanes: asyncio.Semaphore) -> list[Verdict] | None:
-        try:
-            async with lanes:
-                answer = await self._service.score(ask)
-        except NoModel:
-            return None
-        except StoreUnavailable:
-            raise
-        except Overloaded as exc:
-            raise StoreUnavailable(str(exc)) from exc
-        except UNUSABLE as exc:
-            log.error("model_fails", target=ask.target, problem=type(exc).__name__)
-            return None
+    async def _one(self, ask: Ask, lanes: asyncio.Semaphore) -> Verdicts | None:
+        found: dict[int, Verdict] = {}
+        failures = 0
+        left = [range(len(ask.customers))]
+        while left and (found or failures < MOST_FAILURES):
+            places = left.pop()
+            part = replace(ask, customers=[ask.customers[place] for place in places])
+            try:
+                async with lanes:
+                    verdicts = await self._asked(part)
+            except NoModel:
+                return None
+            except StoreUnavailable:
+                raise
+            except Overloaded as exc:
+                raise StoreUnavailable(str(exc)) from exc
+            except UNUSABLE as exc:
+                failures += 1
+                if failures == 1:
+                    log.error("model_fails", target=ask.target, problem=type(exc).__name__)
+                half = len(places) // 2
+                left += [one for one in (places[half:], places[:half]) if half and one]
+            else:
+                found |= zip(places, verdicts, strict=True)
+        return [found.get(place) for place in range(len(ask.customers))]
+
+    async def _asked(self, ask: Ask) -> list[Verdict]:
+        answer = await self._service.score(ask)
         policy = answer.tier_policy
         used = None if policy is None else policy.model_version
         return [_verdict(score, used) for score in answer.scores]

@@ -16,7 +16,7 @@ _KEYS: Final = (
     *("enabled", "targets", "score_change", "valid_hours", "holdout"),
     *("frequency_caps", "rules", "connectors"),
 )
-_RULE_KEYS: Final = ("name", "when", "do", "until", "days", "least_share")
+_RULE_KEYS: Final = ("name", "when", "do", "until", "days", "least_share", "without_placement")
 BEST_HOUR: Final = "best_hour"
 RESERVED: Final = ("holdout", "frequency_cap", "unsubscribed", "default", "unknown_customer")
 """Names of decisions that no rule of the file makes."""
@@ -35,6 +35,8 @@ class Rule:
     hold_days: float | None = None
     #: A best hour counts as one from this share of the customer's engagement.
     least_share: float = _LEAST_SHARE
+    #: Whether `sunset` applies also where it is not known whether mail reaches the inbox.
+    without_placement: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,21 @@ def _rule(value: object, where: str) -> Rule:
         )
         raise ConfigError(message)
     hold_days, share = _hold(kind, held, where)
-    return Rule(name=name, kind=kind, when=limits, hold_days=hold_days, least_share=share)
+    return Rule(
+        name=name,
+        kind=kind,
+        when=limits,
+        hold_days=hold_days,
+        least_share=share,
+        without_placement=_without_placement(kind, held, where),
+    )
+
+
+def _without_placement(kind: ActionKind, held: Mapping[str, Any], where: str) -> bool:
+    if kind is not ActionKind.SUNSET and "without_placement" in held:
+        message = f"{where}: without_placement belongs to do: sunset only."
+        raise ConfigError(message)
+    return _flag(held.get("without_placement", False), f"{where}.without_placement")
 
 
 def _hold(kind: ActionKind, held: Mapping[str, Any], where: str) -> tuple[float | None, float]:

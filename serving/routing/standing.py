@@ -8,12 +8,18 @@ from datetime import datetime
 
 import redis
 
+from feature_repo import online
 from feature_repo.settings import Settings
-from serving.placement import is_ghost
 from serving.routing.conditions import CONDITIONS, Case
-from serving.routing.decide import apply, decide, is_held_out, sends_counted
+from serving.routing.decide import (
+    apply,
+    decide,
+    is_held_out,
+    kept_by_placement,
+    sends_counted,
+)
 from serving.routing.facts import Facts, FactsReader
-from serving.routing.memory import Book, Memory
+from serving.routing.memory import Memory, read_memories
 from serving.routing.message import Action, ActionKind
 from serving.routing.settings import RoutingSettings, Rule
 
@@ -59,7 +65,8 @@ def standing(
         StoreUnavailable: Redis does not answer.
     """
     (facts,) = FactsReader(client, settings.project).read([customer_id], now)
-    held = Book(client, settings.project).read([customer_id])
+    with online.answers():
+        held = read_memories(client, settings.project, [customer_id])
     return Standing(
         memory=held[customer_id].memory,
         facts=facts,
@@ -107,8 +114,9 @@ def _step(rule: Rule, case: Case, now: datetime) -> Step:
         (CONDITIONS[word].told(case, limit), CONDITIONS[word].is_met(case, limit))
         for word, limit in rule.when.items()
     ]
-    if rule.kind is ActionKind.SUNSET and is_ghost(case.facts.ghost):
-        compared.append(("mail does not arrive, so the customer is not sunset", False))
+    if rule.kind is ActionKind.SUNSET:
+        kept = kept_by_placement(rule, case.facts)
+        compared += [] if kept is None else [(kept, False)]
     applies = apply(rule, case, now) is not None
     if rule.kind is ActionKind.HOLD and rule.hold_days is None:
         compared.append(("another hour is clearly the best", applies))

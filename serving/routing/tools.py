@@ -14,7 +14,7 @@ from serving.routing.decide import Decision, decide
 from serving.routing.facts import Facts, FactsReader
 from serving.routing.memory import Book
 from serving.routing.metrics import RouterMetrics
-from serving.routing.scorer import Scorer, Verdict
+from serving.routing.scorer import Scorer, Verdict, Verdicts
 from serving.routing.settings import RoutingSettings
 from serving.schemas import Cause
 
@@ -38,7 +38,7 @@ class Tools:
         """How long a message is worth acting on."""
         return timedelta(hours=self.settings.valid_hours)
 
-    def verdicts(self, asks: Sequence[Ask]) -> Sequence[Sequence[Verdict] | None]:
+    def verdicts(self, asks: Sequence[Ask]) -> Sequence[Verdicts | None]:
         """As `Scorer.score`; a score without features is no answer here: the queue can wait.
 
         Raises:
@@ -47,7 +47,7 @@ class Tools:
         found = self.scorer.score(asks) if asks else []
         for verdicts in found:
             for verdict in verdicts or ():
-                if verdict.degraded == Cause.STORE_UNAVAILABLE:
+                if verdict is not None and verdict.degraded == Cause.STORE_UNAVAILABLE:
                     message = "The feature store did not answer while customers were scored."
                     raise StoreUnavailable(message)
         return found

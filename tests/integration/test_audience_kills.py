@@ -177,7 +177,7 @@ def test_single_answers_go_on_meanwhile(url: str, tmp_path: Path, key: str) -> N
     with open_client(tmp_path / "home", url, key) as client:
 
         def ask() -> None:
-            while not stop.is_set():
+            while not stop.wait(0.02):
                 told.extend(client.score([name(7)]))
 
         job = client.submit(long_segment(ROWS))
@@ -187,6 +187,7 @@ def test_single_answers_go_on_meanwhile(url: str, tmp_path: Path, key: str) -> N
         progress = []
         while (now := client.job(job))["state"] in {"queued", "running"}:
             progress.append(now["scored"])
+            stop.wait(0.05)
         stop.set()
         for thread in threads:
             thread.join()

@@ -102,7 +102,6 @@ def test_a_request_is_answered_with_score_tier_and_action(
     requests = open_queue(settings, stream=SCORE_REQUESTS)
     assert requests.backlog("router").messages == 0
     requests.close()
-    assert not [*client.scan_iter("foresend:shop:answer:*")]
 
 
 def test_bad_requests_are_buried_with_their_reason_and_the_rest_goes_on(
@@ -439,11 +438,18 @@ def test_a_round_that_fails_is_done_again_without_waiting_for_the_lease(
 
     with monkeypatch.context() as patched:
         patched.setattr(scorer, "score", fail)
-        with pytest.raises(StoreUnavailable, match=away):
-            router.run_once()
-    router.run_once()
+        router.run_once()
+        assert str(router.turns.parts[1].trouble) == away
+    at_once(router)
 
     assert [one.customer_id for one in changed.read()] == ["ann"]
+
+
+def at_once(router: Router) -> None:
+    """A round in which no part waits because it failed before."""
+    for part in router.turns.parts:
+        part.not_before = -float("inf")
+    router.run_once()
 
 
 def test_a_score_without_features_is_no_answer(
@@ -454,11 +460,11 @@ def test_a_score_without_features_is_no_answer(
     verdict = Verdict(score=0.5, tier=None, model_version="1", degraded="store_unavailable")
     with monkeypatch.context() as patched:
         patched.setattr(router.desk.tools.scorer, "score", lambda asks: [[verdict]] * len(asks))
-        with pytest.raises(StoreUnavailable, match="did not answer"):
-            router.run_once()
+        router.run_once()
+        assert "did not answer" in str(router.turns.parts[0].trouble)
 
     assert results.read() == []
-    router.run_once()
+    at_once(router)
 
     assert [one.request_id for one in results.read()] == ["r1"]
 

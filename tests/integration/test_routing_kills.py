@@ -73,7 +73,6 @@ STEPS = [
     "Book.intend",
     "Results.publish",
     "Consumer.ack",
-    "Book.confirm",
     "Book.settle",
     "Leases.give_up",
     "Leases.take",

@@ -19,6 +19,7 @@ import numpy as np
 import uvloop
 
 _LENGTH: Final = b"content-length: "
+_AWAY: Final = b'"store_unavailable"'
 _TICK_S: Final = 0.001
 
 
@@ -32,6 +33,8 @@ class Answers:
     #: When each answer was complete, seconds from the start.
     at: list[float] = field(default_factory=list)
     status: list[int] = field(default_factory=list)
+    #: Whether each answer says that the feature store was away.
+    without_store: list[bool] = field(default_factory=list)
     #: Requests that were given up or whose connection broke.
     lost: int = 0
 
@@ -73,6 +76,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.due = 0.0
         self.is_open = False
+        self.is_without_store = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transport is one without being registered as such.
@@ -98,6 +102,7 @@ class _Connection(asyncio.Protocol):
         if len(self._buffer) < whole:
             return
         status = int(self._buffer[9:12])
+        self.is_without_store = _AWAY in self._buffer
         self._buffer = self._buffer[whole:]
         self._answered(self, status)
 
@@ -196,6 +201,7 @@ def _note(
     answers.latency.append(now - connection.due)
     answers.at.append(now - started)
     answers.status.append(status)
+    answers.without_store.append(connection.is_without_store)
 
 
 async def _connect(

@@ -188,20 +188,22 @@ class Deliverer:
         outcomes = self.connector.deliver([one.message for one in batch])
         now = self.pace.monotonic()
         self.metrics.round(self.settings.name, now - began)
-        failed = [one for one in outcomes if one.fate is Fate.RETRY]
-        if len(failed) == len(batch):
-            self._none_got_through(failed)
-        else:
+        # Customers that are unknown say nothing about the tool, which was perhaps not called.
+        failed = [one for one in outcomes if one.fate is not Fate.UNKNOWN and not one.got_through]
+        if any(one.got_through for one in outcomes):
             self._some_got_through(now)
+        elif failed:
+            self._none_got_through(failed)
         for held, outcome in zip(batch, outcomes, strict=True):
             self._conclude(held, outcome, now)
-        if failed:
-            self.metrics.retried(self.settings.name, len(failed))
+        if again := sum(one.fate is Fate.RETRY for one in outcomes):
+            self.metrics.retried(self.settings.name, again)
 
     def _none_got_through(self, failed: Sequence[Outcome]) -> None:
         # A tool may fail at a batch that is too large for it, or at one message in it.
-        if len(failed) > 1:
-            self._size = len(failed) // 2
+        sent = sum(one.fate is Fate.RETRY for one in failed)
+        if sent > 1:
+            self._size = sent // 2
         was_open = self._circuit.is_open
         self._reason = failed[0].reason
         self._circuit.failed(max((one.after_s or 0.0 for one in failed), default=0.0))

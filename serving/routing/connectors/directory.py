@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Final
 
 from feature_repo.errors import ConfigError
 from serving.routing.connectors.errors import Later
-from serving.routing.connectors.port import Directory
+from serving.routing.connectors.port import Directory, Outcome
 from serving.routing.connectors.settings import Part
+from serving.routing.message import Routed
 
 REMEMBERED: Final = 100_000
 """Customers whose contact is remembered."""
@@ -22,6 +24,8 @@ UNKNOWN_S: Final = 600.0
 _COLUMNS: Final = ("customer_id", "contact")
 _LOOK_AGAIN_S: Final = 60.0
 
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+
 
 class SameIds:
     """The tool knows customers by our ids."""
@@ -30,8 +34,9 @@ class SameIds:
         """The ids themselves."""
         return {one: one for one in customer_ids}
 
-    def forget(self, customer_id: str) -> None:
+    def forget(self, customer_id: str) -> bool:
         """There is nothing to forget."""
+        return False
 
 
 class FileDirectory:
@@ -54,8 +59,9 @@ class FileDirectory:
             raise Later(message, _LOOK_AGAIN_S) from None
         return {one: self._contacts[one] for one in customer_ids if one in self._contacts}
 
-    def forget(self, customer_id: str) -> None:
+    def forget(self, customer_id: str) -> bool:
         """The file says what it says."""
+        return False
 
 
 class AskedDirectory:
@@ -90,13 +96,41 @@ class AskedDirectory:
             self._told.popitem(last=False)
         return found
 
-    def forget(self, customer_id: str) -> None:
+    def forget(self, customer_id: str) -> bool:
         """Ask again next time."""
         self._told.pop(customer_id, None)
+        return True
 
     def _remembers(self, customer_id: str, now: float) -> bool:
         contact, at = self._told.get(customer_id, (None, -float("inf")))
         return contact is not None or now - at < UNKNOWN_S
+
+
+def is_number(contact: str) -> bool:
+    """Whether this is a number as tools write the ids of contacts.
+
+    A tool that reads `7f3c` or `007` as 7 would write into the contact of somebody else.
+
+    >>> [is_number(one) for one in ("7", "7f3c", "007", "0")]
+    [True, False, False, False]
+    """
+    return _NUMBER.fullmatch(contact) is not None
+
+
+def asking_again(
+    batch: Sequence[Routed], attempt: Callable[[Sequence[Routed]], list[Outcome]]
+) -> list[Outcome]:
+    """Outcomes of an attempt, and of one more for those whose contact is gone.
+
+    A contact that was merged or made anew has another id, which the tool tells when it is asked.
+    """
+    outcomes = attempt(batch)
+    gone = [place for place, outcome in enumerate(outcomes) if outcome.is_gone]
+    if gone:
+        again = attempt([batch[place] for place in gone])
+        for place, outcome in zip(gone, again, strict=True):
+            outcomes[place] = outcome
+    return outcomes
 
 
 def directory_of(

@@ -32,7 +32,12 @@ _DEFAULT: Final = {
     "score": "foresend_score",
     "tier": "foresend_tier",
     "action": "foresend_action",
+    "holdout": "foresend_holdout",
 }
+
+_NOT_OF_HELD_OUT: Final = frozenset(("score", "tier"))
+"""Left empty for customers who are held out. A segment that chose them by their score would mail
+the good ones among them only, and what routing is worth would be measured wrong."""
 
 
 def fields_of(part: Part) -> Mapping[str, str]:
@@ -46,8 +51,15 @@ def fields_of(part: Part) -> Mapping[str, str]:
 
 
 def values_of(message: Routed, fields: Mapping[str, str]) -> dict[str, Value]:
-    """What is written, by the tool's names; times are ISO 8601, None empties a field."""
-    return {theirs: _READERS[ours](message) for ours, theirs in fields.items()}
+    """What is written, by the tool's names; times are ISO 8601, None empties a field.
+
+    Score and tier of a customer who is held out are None.
+    """
+    hidden = _NOT_OF_HELD_OUT if message.holdout else frozenset()
+    return {
+        theirs: None if ours in hidden else _READERS[ours](message)
+        for ours, theirs in fields.items()
+    }
 
 
 def plain_time(written: str) -> str:

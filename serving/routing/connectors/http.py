@@ -167,8 +167,8 @@ def told_apart(
 ) -> list[Outcome]:
     """The outcomes of a call of all messages; if it is refused, of calls of halves of them.
 
-    One bad message does not cost the others. After `MOST_CALLS` calls, what is left is given up
-    together.
+    One bad message does not cost the others. Parts that are refused after `MOST_CALLS` calls come
+    again: each round decides about some, and what failed often is sent alone.
     """
     left = MOST_CALLS
 
@@ -183,7 +183,7 @@ def told_apart(
             if len(part) == 1:
                 return [dead(str(exc))]
             if left < 2:
-                return [dead(f"{exc}, together with {len(part) - 1} others")] * len(part)
+                return [retry(f"{exc}, together with {len(part) - 1} others")] * len(part)
             middle = len(part) // 2
             return attempt(part[:middle]) + attempt(part[middle:])
 

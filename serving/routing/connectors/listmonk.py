@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 from feature_repo.errors import ConfigError, StoreUnavailable
+from serving.routing.connectors.directory import asking_again, is_number
 from serving.routing.connectors.errors import CallFailed, Later, Refused
 from serving.routing.connectors.fields import values_of
 from serving.routing.connectors.http import Caller, object_of
@@ -37,18 +39,7 @@ class Listmonk:
 
     def deliver(self, batch: Sequence[Routed]) -> list[Outcome]:
         """A call for each subscriber that is known; the first that says `later` ends it."""
-        try:
-            found = self.directory.lookup([message.customer_id for message in batch])
-        except Later as exc:
-            return [retry(str(exc), exc.after_s)] * len(batch)
-        outcomes: list[Outcome] = []
-        for position, message in enumerate(batch):
-            subscriber = found.get(message.customer_id)
-            try:
-                outcomes.append(UNKNOWN if subscriber is None else self._patch(subscriber, message))
-            except Later as exc:
-                return [*outcomes, *[retry(str(exc), exc.after_s)] * (len(batch) - position)]
-        return outcomes
+        return asking_again(batch, self._attempt)
 
     def preview(self, message: Routed) -> Mapping[str, object]:
         """The attributes; null empties one."""
@@ -101,21 +92,31 @@ class Listmonk:
         """Close the connections."""
         self._caller.close()
 
+    def _attempt(self, batch: Sequence[Routed]) -> list[Outcome]:
+        try:
+            found = self.directory.lookup([message.customer_id for message in batch])
+        except Later as exc:
+            return [retry(str(exc), exc.after_s)] * len(batch)
+        outcomes: list[Outcome] = []
+        for position, message in enumerate(batch):
+            subscriber = found.get(message.customer_id, "")
+            try:
+                known = is_number(subscriber)
+                outcomes.append(self._patch(subscriber, message) if known else UNKNOWN)
+            except Later as exc:
+                return [*outcomes, *[retry(str(exc), exc.after_s)] * (len(batch) - position)]
+        return outcomes
+
     def _patch(self, subscriber: str, message: Routed) -> Outcome:
-        if not subscriber.isdigit():
-            return dead("the contact is no number, and listmonk's ids are")
         body = msgspec.json.encode({"attribs": self.preview(message)})
         try:
             self._caller.call("PATCH", f"{self._url}/api/subscribers/{subscriber}", content=body)
         except CallFailed as exc:
-            if exc.status == 404:
-                self.directory.forget(message.customer_id)
-                return UNKNOWN
-            if isinstance(exc, Later):
+            if isinstance(exc, Later) and exc.status != 404:
                 raise
             # It answers 400 for a subscriber that was deleted, too.
-            self.directory.forget(message.customer_id)
-            return dead(str(exc))
+            outcome = UNKNOWN if exc.status == 404 else dead(str(exc))
+            return replace(outcome, is_gone=self.directory.forget(message.customer_id))
         return DELIVERED
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
 
 from feature_repo.errors import ConfigError, StoreUnavailable
+from serving.routing.connectors.directory import asking_again, is_number
 from serving.routing.connectors.errors import CallFailed, Later
 from serving.routing.connectors.fields import TIMES, Value, plain_time, values_of
 from serving.routing.connectors.http import Caller, object_of, told_apart
@@ -34,14 +36,8 @@ class Mautic:
         self.directory: Directory
 
     def deliver(self, batch: Sequence[Routed]) -> list[Outcome]:
-        """One call for all contacts that are known."""
-        try:
-            found = self.directory.lookup([message.customer_id for message in batch])
-        except Later as exc:
-            return [retry(str(exc), exc.after_s)] * len(batch)
-        known = [message for message in batch if message.customer_id in found]
-        outcomes = iter(told_apart(known, lambda part: self._edit(part, found)))
-        return [next(outcomes) if m.customer_id in found else UNKNOWN for m in batch]
+        """One call for all contacts that are known, and one for those that were merged."""
+        return asking_again(batch, self._attempt)
 
     def preview(self, message: Routed) -> Mapping[str, object]:
         """The fields; an empty one is sent as an empty text."""
@@ -99,6 +95,16 @@ class Mautic:
         """Close the connections."""
         self._caller.close()
 
+    def _attempt(self, batch: Sequence[Routed]) -> list[Outcome]:
+        try:
+            told = self.directory.lookup([message.customer_id for message in batch])
+        except Later as exc:
+            return [retry(str(exc), exc.after_s)] * len(batch)
+        found = {customer: contact for customer, contact in told.items() if is_number(contact)}
+        known = [message for message in batch if message.customer_id in found]
+        outcomes = iter(told_apart(known, lambda part: self._edit(part, found)))
+        return [next(outcomes) if m.customer_id in found else UNKNOWN for m in batch]
+
     def _edit(self, batch: Sequence[Routed], contacts: Mapping[str, str]) -> list[Outcome]:
         body = [{"id": contacts[m.customer_id], **self.preview(m)} for m in batch]
         told = object_of(
@@ -122,8 +128,7 @@ class Mautic:
             return DELIVERED
         if code == 404:
             # Merged or deleted; by its field it may be found under another id.
-            self.directory.forget(message.customer_id)
-            return UNKNOWN
+            return replace(UNKNOWN, is_gone=self.directory.forget(message.customer_id))
         if code == 429 or code >= 500:
             return retry(f"status {code} for a contact")
         return dead(f"status {code} for a contact")

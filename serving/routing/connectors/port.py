@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, Protocol
@@ -26,9 +26,19 @@ class Outcome:
     """What became of one message; a reason is for people and names no customer."""
 
     fate: Fate
+    #: With PENDING: why the tool could not be asked; empty when it was.
     reason: str = ""
     #: Seconds after which to come back; None: as the caller's patience says.
     after_s: float | None = None
+    #: The contact is gone, and the directory may know another one of the customer.
+    is_gone: bool = field(default=False, compare=False)
+
+    @property
+    def got_through(self) -> bool:
+        """Whether the tool itself said so just now; `unknown` may be known without a call."""
+        if self.fate is Fate.PENDING:
+            return not self.reason
+        return self.fate in {Fate.DELIVERED, Fate.DEAD}
 
 
 DELIVERED: Final = Outcome(Fate.DELIVERED)
@@ -118,5 +128,6 @@ class Directory(Protocol):
             Later: it cannot be asked now.
         """
 
-    def forget(self, customer_id: str) -> None:
-        """What was told about the customer turned out to be wrong."""
+    def forget(self, customer_id: str) -> bool:
+        """What was told about the customer turned out to be wrong; whether the next `lookup` may
+        tell something else."""

@@ -168,8 +168,10 @@ class SendGrid:
             url = f"{self._url}/v3/marketing/contacts/imports/{job}"
             told = object_of(self._caller.call("GET", url))
         except CallFailed as exc:
-            # A job that nobody knows is sent again, one that cannot be asked about is not yet.
-            return self._overdue(messages, retry(str(exc), exc.after_s), now=exc.status == 404)
+            # A job that nobody knows is sent again. One that cannot be asked about may still be
+            # done, and would then write its older values over those of a newer message.
+            waiting = Outcome(Fate.PENDING, str(exc), max(exc.after_s or 0.0, _ASK_AGAIN_S))
+            return self._overdue(messages, waiting, now=exc.status == 404)
         status = told.get("status")
         if status == "completed":
             return self._finish(messages, DELIVERED)

@@ -60,6 +60,30 @@ def test_a_running_reader_sees_what_another_process_changes(keys: KeyFile, tmp_p
     assert reader.holder(secret) is None
 
 
+def _with(more: str) -> str:
+    key = f'{{"name": "a", "sha256": "", "created_at": "", "scopes": [], {more}}}'
+    return f'{{"format": 2, "keys": [{key}]}}'
+
+
+def test_a_key_of_a_damaged_file_is_read_when_its_numbers_are_in_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(_with('"rate": 0.5, "burst": 1'))
+
+    (key,) = KeyFile(path).keys()
+
+    assert (key.rate, key.burst) == (0.5, 1)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.0, None), (float("inf"), None), (1.0, 0)])
+def test_a_rate_that_cannot_be_one_is_not_written(
+    keys: KeyFile, rate: float, burst: int | None
+) -> None:
+    with pytest.raises(ConfigError, match=r"Key 'mailer' cannot be made"):
+        keys.add("mailer", [Scope.SCORE], clock=Clock(), rate=rate, burst=burst)
+
+    assert keys.keys() == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -67,6 +91,14 @@ def test_a_running_reader_sees_what_another_process_changes(keys: KeyFile, tmp_p
         "[]",
         '{"format": 3, "keys": []}',
         '{"format": 1, "keys": [{"name": "a"}]}',
+        '{"format": 2, "keys": ["x"]}',
+        '{"format": 2, "keys": "x"}',
+        _with('"rate": 0'),
+        _with('"rate": -1.0'),
+        _with('"rate": Infinity'),
+        _with('"rate": NaN'),
+        _with('"rate": 1, "burst": 0'),
+        _with('"rate": 1, "burst": Infinity'),
         # A moment without an offset is no moment.
         '{"format": 2, "keys": [{"name": "a", "sha256": "", "created_at": "", "scopes": [],'
         ' "expires_at": "2026-11-24T12:00:00"}]}',

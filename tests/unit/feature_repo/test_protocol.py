@@ -75,7 +75,20 @@ def test_a_slow_body_that_the_application_waits_for_ends_with_its_connection() -
             await asyncio.sleep(0.001)
         world.gate.bounds.receive_s = 0.0
 
+        assert (await wire.answer()).status == 408
         assert await wire.is_closed()
+
+    run(case)
+
+
+def test_a_head_counts_from_its_own_first_byte() -> None:
+    async def case(world: GateWorld) -> None:
+        wire = await world.wire()
+        wire.send(request(b"x" * 100_000, "/other") + request()[:40])
+        first = await wire.answer()
+        wire.send(request()[40:])
+
+        assert [first.status, (await wire.answer()).status] == [200, 200]
 
     run(case)
 

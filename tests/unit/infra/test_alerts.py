@@ -22,6 +22,7 @@ from infra.scheduler.metrics import SchedulerMetrics
 from serving.admission.gate import Budget, Gate, GateMetrics
 from serving.metrics import Metrics as ServingMetrics
 from serving.routing.connectors.metrics import ConnectorMetrics
+from serving.routing.metrics import RouterMetrics
 
 ROOT = Path(__file__).parents[3]
 GROUPS = yaml.safe_load((ROOT / "infra" / "prometheus" / "alerts.yaml").read_text())["groups"]
@@ -42,6 +43,7 @@ def series() -> set[str]:
     serving.registry.register(GateMetrics(Gate(singles=Budget(1), bulk=Budget(1))))
     connectors = CollectorRegistry()
     ConnectorMetrics(connectors)
+    RouterMetrics(connectors)
     registries: list[CollectorRegistry] = [
         connectors,
         mapper.registry,

@@ -13,7 +13,7 @@ import uvicorn
 
 from feature_repo.listening import Manners, Server
 from serving.admission.gate import Budget, Gate
-from serving.admission.gated import gate_protocol
+from serving.admission.gated import GatedProtocol, gate_protocol
 
 
 class SlowApp:
@@ -24,6 +24,8 @@ class SlowApp:
         self.go.set()
         self.started = 0
         self.paths: list[str] = []
+        #: Comes behind the number in the answer.
+        self.more = b""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"
@@ -37,7 +39,7 @@ class SlowApp:
             size += len(message["body"])
             more = message["more_body"]
         await self.go.wait()
-        body = str(size).encode()
+        body = str(size).encode() + self.more
         length = (b"content-length", str(len(body)).encode())
         await send({"type": "http.response.start", "status": 200, "headers": [length]})
         await send({"type": "http.response.body", "body": body})
@@ -94,6 +96,10 @@ class GateWorld:
     async def wire(self) -> Wire:
         self.wires.append(made := Wire(*await asyncio.open_connection(*self.address)))
         return made
+
+    def connections(self) -> list[GatedProtocol]:
+        """The server's ends of them."""
+        return list(self.server.server_state.connections)
 
     async def until(self, in_flight: int) -> None:
         """Wait until so many small requests are in hand."""

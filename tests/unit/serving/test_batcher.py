@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +26,7 @@ from serving.errors import (
 )
 from serving.served import Route
 from serving.service import MOST_WAITING
+from serving.shares import in_share
 from tests.unit.serving.conftest import NOW, TARGET
 from tests.unit.serving.service_fakes import (
     CUSTOMERS,
@@ -208,6 +213,61 @@ def test_a_model_that_breaks_fails_its_own_target_only(bench: Bench) -> None:
 
     assert isinstance(results[1], ValueError)
     assert scores_of(answered(results[0])) + scores_of(answered(results[2])) == [0.0001, 0.0003]
+
+
+@pytest.mark.parametrize("newest", [math.inf, -math.inf, 1e300, 1e13, -1e12, 0.0])
+def test_a_time_that_cannot_be_is_none_and_spoils_no_batch(bench: Bench, newest: float) -> None:
+    bench.store.known.customers["c-1"] = {"opens_30d": 1.0, "last_event_at": newest}
+
+    one, two = map(answered, asyncio.run(all_of(bench, ask_of(1), ask_of(2))))
+
+    assert scores_of(one) + scores_of(two) == [0.0001, 0.0002]
+    assert (one.scores[0].as_of, one.scores[0].age_s) == (None, None)
+    assert two.scores[0].as_of == "2026-11-24T11:59:58Z"
+    assert bench.store.reads == [(2, False)]
+
+
+@dataclass(frozen=True)
+class Delicate(EchoModel):
+    """Fails at any customer of so many opens."""
+
+    opens: float = 13.0
+
+    def score_matrix(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        if (matrix[:, 0] == self.opens).any():
+            raise FloatingPointError
+        return super().score_matrix(matrix)
+
+
+def test_a_customer_that_a_model_fails_at_fails_its_own_request_only(bench: Bench) -> None:
+    bench.routes[TARGET] = Route(serving(model=Delicate()))
+
+    results = asyncio.run(all_of(bench, ask_of(1, 2), ask_of(12, 13), ask_of(3)))
+
+    assert isinstance(results[1], FloatingPointError)
+    assert scores_of(answered(results[0])) == [0.0001, 0.0002]
+    assert scores_of(answered(results[2])) == [0.0003]
+    # The others were answered, counted and logged once.
+    assert bench.store.reads == [(5, False)]
+    assert bench.value("foresend_prediction_log_queue_rows") == 3.0
+    assert bench.value("foresend_scored_rows_total", target=TARGET) == 3.0
+
+
+def test_a_canary_is_logged_once_though_the_champion_fails_at_another(bench: Bench) -> None:
+    challenger = serving("2", model=EchoModel(0.5))
+    salt = Route(serving(), challenger).canary_salt
+    bad = next(i for i in range(20) if not in_share(f"c-{i}", salt, 0.5))
+    champion = serving(model=Delicate(opens=float(bad)))
+    bench.routes[TARGET] = Route(champion, challenger, canary=0.5)
+
+    results = asyncio.run(all_of(bench, *map(ask_of, range(20))))
+
+    given = [result for result in results if isinstance(result, Answer)]
+    canary = sum(row.canary for answer in given for row in answer.scores)
+    assert len(given) == 19
+    assert 0 < canary < 19
+    assert bench.value("foresend_canary_rows_total", target=TARGET) == canary
+    assert bench.value("foresend_prediction_log_queue_rows") == 19.0
 
 
 def test_a_batch_that_is_cancelled_cancels_who_waits_for_it(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from serving.bulk import CHUNK, IN_FLIGHT, BulkLane
 from serving.errors import DeadlineExceeded
-from tests.unit.serving.conftest import NOW
+from tests.unit.serving.conftest import NOW, TARGET
 from tests.unit.serving.service_fakes import Bench, ask_of, scores_of, turns
 
 
@@ -131,6 +131,37 @@ def test_a_large_request_is_given_up_when_its_deadline_passes(bench: Bench) -> N
         assert len(bench.store.reads) == IN_FLIGHT
 
     asyncio.run(run())
+
+
+def test_of_a_large_request_that_is_given_up_nothing_is_kept(bench: Bench) -> None:
+    async def run() -> None:
+        bench.store.held = True
+        task = asyncio.create_task(bench.service.score(ask_of(*range(200), deadline=5.0)))
+        await turns()
+        # Some chunks are scored, and then it is too late for the others.
+        bench.store.let_go()
+        await turns()
+        bench.seconds = 5.0
+        while not task.done():
+            if bench.store.under_way:
+                bench.store.let_go()
+            await turns()
+        with pytest.raises(DeadlineExceeded):
+            await task
+        assert len(bench.store.reads) > IN_FLIGHT
+        assert bench.value("foresend_prediction_log_queue_rows") == 0.0
+        assert bench.value("foresend_scored_rows_total", target=TARGET) == 0.0
+        assert bench.service.last_scores.get(TARGET, ["c-0", "c-1"]) == [None, None]
+
+    asyncio.run(run())
+
+
+def test_a_large_request_is_logged_counted_and_remembered_once(bench: Bench) -> None:
+    asyncio.run(bench.service.score(ask_of(*range(200))))
+
+    assert bench.value("foresend_prediction_log_queue_rows") == 200.0
+    assert bench.value("foresend_scored_rows_total", target=TARGET) == 200.0
+    assert None not in bench.service.last_scores.get(TARGET, [f"c-{i}" for i in range(200)])
 
 
 def test_a_store_that_goes_away_degrades_the_rest_of_a_large_request(bench: Bench) -> None:

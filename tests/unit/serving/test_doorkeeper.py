@@ -170,6 +170,41 @@ def test_a_rate_is_shared_by_the_workers(
     assert allowed() == 4
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_file_that_cannot_be_looked_at_lets_nobody_in(
+    door: Doorkeeper,
+    add: Callable[..., str],
+    ticks: Ticks,
+    monkeypatch: pytest.MonkeyPatch,
+    is_known: bool,
+) -> None:
+    secret = add()
+    assert door.admit(secret, Scope.SCORE) == "mailer"
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", denied)
+    ticks.now += RECHECK_S if is_known else 0.0
+    with pytest.raises(KeysUnreadable):
+        door.admit(secret if is_known else "fsk_unknown", Scope.SCORE)
+
+    monkeypatch.undo()
+    ticks.now += RECHECK_S
+    assert door.admit(secret, Scope.SCORE) == "mailer"
+
+
+def test_a_share_of_a_rate_is_named_as_such(
+    tmp_path: Path, clock: Clock, ticks: Ticks, add: Callable[..., str]
+) -> None:
+    secret = add(rate=8.0, burst=4)
+    door = Doorkeeper(KeyFile(tmp_path / "keys.json", clock=clock), workers=4, monotonic=ticks)
+    door.admit(secret, Scope.SCORE)
+
+    with pytest.raises(RateLimited, match="8 times a second, 2 at each of the 4 workers"):
+        door.admit(secret, Scope.SCORE)
+
+
 def test_a_damaged_file_lets_nobody_in_until_it_is_mended(
     door: Doorkeeper, add: Callable[..., str], keys: KeyFile, ticks: Ticks, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from serving.admission.gate import Budget, Gate, GateMetrics
-from serving.admission.gated import is_one_request
+from serving.admission.gated import GatedProtocol, is_one_request
 from tests.unit.serving.gate_world import GateWorld, Wire, gated, request
 
 Case = Callable[[GateWorld], Awaitable[None]]
@@ -147,14 +147,17 @@ def test_pipelined_requests_are_answered_in_order_also_when_some_are_refused() -
     async def case(world: GateWorld) -> None:
         world.app.go.clear()
         wire = await world.wire()
-        wire.send(b"".join(request(b"x" * size) for size in (1, 2, 3, 4)))
-        while world.gate.singles.refused < 2:
-            await asyncio.sleep(0.001)
+        paths = ("/v1/score", "/other") * 2
+        wire.send(b"".join(request(b"x" * n, path) for n, path in enumerate(paths, start=1)))
+        await world.until(1)
+        # When the third one's turn comes there is no place.
+        world.gate.singles.limit = 0
         world.app.go.set()
         answers = [await wire.answer() for _ in range(4)]
+        world.gate.singles.limit = 2
 
-        assert [answer.status for answer in answers] == [200, 200, 429, 429]
-        assert [answer.body for answer in answers[:2]] == [b"1", b"2"]
+        assert [answer.status for answer in answers] == [200, 200, 429, 200]
+        assert [answers[n].body for n in (0, 1, 3)] == [b"1", b"2", b"4"]
         assert answers[2].headers["x-content-type-options"] == "nosniff"
         assert json.loads(answers[2].body)["status"] == 429
         wire.post(b"12345")
@@ -163,21 +166,152 @@ def test_pipelined_requests_are_answered_in_order_also_when_some_are_refused() -
     run(case)
 
 
-def test_a_lost_connection_gives_back_the_places_of_what_waited_on_it() -> None:
+def test_what_waits_behind_another_request_holds_no_place() -> None:
+    async def case(world: GateWorld) -> None:
+        world.app.go.clear()
+        (greedy := await world.wire()).send(request() * 50)
+        await world.until(1)
+        (other := await world.wire()).post()
+        await world.until(2)
+        world.app.go.set()
+
+        assert (await other.answer()).status == 200
+        assert [(await greedy.answer()).status for _ in range(50)] == [200] * 50
+
+    run(case)
+
+
+def test_what_waits_on_a_lost_connection_never_runs() -> None:
     async def case(world: GateWorld) -> None:
         world.app.go.clear()
         wire = await world.wire()
         wire.send(request() * 3)
-        await world.until(3)
-        wire.writer.transport.abort()
-        # The one that runs keeps its place until it ends; those behind it never run.
         await world.until(1)
+        wire.writer.transport.abort()
+        while world.connections():
+            await asyncio.sleep(0.001)
         world.app.go.set()
         await world.until(0)
 
         assert world.app.started == 1
 
     run(case, singles=5)
+
+
+def test_no_more_is_read_while_many_requests_wait_on_the_connection() -> None:
+    async def case(world: GateWorld) -> None:
+        world.app.go.clear()
+        (wire := await world.wire()).send(request() * 20)
+        await world.until(1)
+        (connection,) = world.connections()
+        while not world.app.started:
+            await asyncio.sleep(0.001)
+
+        assert connection.flow.read_paused
+        wire.post()
+        await asyncio.sleep(0.02)
+        assert len(connection.pipeline) == 19
+        world.app.go.set()
+        assert [(await wire.answer()).status for _ in range(21)] == [200] * 21
+
+    run(case)
+
+
+async def _unread(world: GateWorld, data: bytes) -> GatedProtocol:
+    """A connection whose answers nobody reads."""
+    world.app.more = b"x" * 8_000_000
+    (await world.wire()).send(data)
+    while not (found := world.connections()) or not found[0].flow.write_paused:
+        await asyncio.sleep(0.001)
+    return found[0]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_answers_that_nobody_reads_hold_no_place(late: int) -> None:
+    async def case(world: GateWorld) -> None:
+        await _unread(world, request() * (20 - 19 * late))
+        await world.until(0)
+        for _ in range(late):
+            # Now nothing of it is being answered.
+            world.wires[0].post()
+            await asyncio.sleep(0.02)
+            await world.until(0)
+        world.app.more = b""
+        (other := await world.wire()).post()
+
+        assert (await other.answer()).status == 200
+        assert world.gate.singles.refused == 0
+
+    run(case)
+
+
+@pytest.mark.parametrize(
+    "data", [request() * 3, request(b"{}", "/v1/score", "connection: close")], ids=["open", "end"]
+)
+def test_a_connection_whose_answers_nobody_reads_is_ended(data: bytes) -> None:
+    async def case(world: GateWorld) -> None:
+        connection = await _unread(world, data)
+        now, longest = asyncio.get_running_loop().time(), world.gate.bounds.send_s
+        for later in (0.0, longest):
+            connection.end_if_slow(now + later)
+            await asyncio.sleep(0.01)
+            assert world.connections() == [connection]
+        connection.end_if_slow(now + longest + 1.0)
+        while world.connections():
+            await asyncio.sleep(0.001)
+
+    run(case)
+
+
+def test_who_reads_slowly_is_not_ended() -> None:
+    async def case(world: GateWorld) -> None:
+        connection = await _unread(world, request())
+        now = asyncio.get_running_loop().time()
+        connection.end_if_slow(now)
+        assert len((await world.wires[0].answer()).body) == 8_000_001
+        world.wires[0].post()
+        while not connection.flow.write_paused:
+            await asyncio.sleep(0.001)
+        # It waits again, and not still.
+        connection.end_if_slow(now + 1e6)
+
+        assert len((await world.wires[0].answer()).body) == 8_000_001
+
+    run(case)
+
+
+def test_a_refused_request_whose_body_does_not_come_is_answered_once() -> None:
+    async def case(world: GateWorld) -> None:
+        world.app.go.clear()
+        (await world.wire()).post(BULK)
+        while world.gate.bulk.in_flight != 1:
+            await asyncio.sleep(0.001)
+        late = await world.wire()
+        late.send(request(BULK)[:-1])
+        first = await late.answer()
+        for connection in world.connections():
+            connection.end_if_slow(asyncio.get_running_loop().time() + 1e6)
+
+        assert first.status == 429
+        assert await late.is_closed()
+
+    run(case)
+
+
+def test_after_a_refusal_what_cannot_be_a_request_is_still_told() -> None:
+    async def case(world: GateWorld) -> None:
+        await _filled(world)
+        late = await world.wire()
+        # The second one goes through the parser.
+        for more in ((), ("expect-nothing: upgrade:",)):
+            late.post(b"{}", "/v1/score", *more)
+            assert (await late.answer()).status == 429
+        late.send(b"POST /v1/score HTTP/1.1\r\nContent-Length: x\r\n\r\n")
+
+        assert (await late.answer()).status == 400
+        assert await late.is_closed()
+
+    run(case)
 
 
 def test_bulk_has_places_of_its_own_and_its_refused_body_is_passed_over() -> None:
@@ -303,6 +437,9 @@ def test_who_reads_no_answers_is_cut_off() -> None:
         (("transfer-encoding: chunked",), False),
         (("x: y\nTransfer-Encoding: chunked",), False),
         (("content-length: 3",), False),
+        (("x: content-length",), False),
+        (("x: y\nz: w",), False),
+        (("x: y\rz: w",), False),
         (("Content-Length : 3",), False),
         (("expect: 100-continue",), False),
         (("upgrade: h2c",), False),
@@ -315,6 +452,19 @@ def test_only_what_is_clear_is_refused_unparsed(more: tuple[str, ...], is_clear:
     assert not is_one_request(whole[:-1])
     assert not is_one_request(whole + b"G")
     assert not is_one_request(whole * 2)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: " + b"0" * 5_000 + b"2\r\n",
+        b"x: y\nContent-Length: 9\r\nContent-Length: 2\r\n",
+        b"Content-Length:\x0b2\r\n",
+    ],
+    ids=["long", "hidden", "space"],
+)
+def test_a_doubtful_length_is_left_to_the_parser(head: bytes) -> None:
+    assert not is_one_request(b"POST /v1/score HTTP/1.1\r\n" + head + b"\r\n{}")
 
 
 def test_two_requests_in_one_packet_are_both_refused() -> None:

@@ -59,3 +59,16 @@ def test_a_stopping_server_is_not_ready_but_alive(world: World) -> None:
 
         assert client.get("/readyz").status_code == 503
         assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_a_log_that_is_not_written_any_more_degrades_but_keeps_the_server(world: World) -> None:
+    with world.client() as client:
+        health = client.app.state.health
+        health.predictions._has_died = True
+        answer = client.get("/readyz")
+        series = client.get("/metrics").text
+
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "degraded"
+    assert "prediction log is not written" in answer.json()["reasons"][0]
+    assert "foresend_prediction_log_writing 0.0" in series

@@ -100,6 +100,82 @@ def test_a_batch_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) -
     assert value(metrics, "foresend_prediction_log_queue_rows") == 0.0
 
 
+@pytest.mark.parametrize(
+    "problem", [MemoryError, TypeError, RuntimeError, KeyError, AssertionError]
+)
+def test_whatever_breaks_one_file_is_counted_and_the_next_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: type[Exception]
+) -> None:
+    metrics = Metrics()
+    writer = writer_of(tmp_path / "predictions", metrics)
+    writer.add(batch("ann"))
+    writer.add(batch("bad", "too", version="2"))
+    writer.add(batch("bob"))
+
+    def write(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
+        if batches[0].model_version == "2":
+            raise problem
+        return write_batches(folder, batches)
+
+    monkeypatch.setattr(prediction_writer, "write_batches", write)
+
+    writer.start()
+    writer.stop()
+
+    assert customers_in(tmp_path) == ["ann", "bob"]
+    assert value(metrics, "foresend_prediction_log_dropped_rows_total") == 2.0
+    assert value(metrics, "foresend_prediction_log_written_rows_total") == 2.0
+    assert value(metrics, "foresend_prediction_log_queue_rows") == 0.0
+    assert writer.problem is None
+
+
+def test_too_many_rows_for_the_memory_are_written_in_smaller_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    writer = writer_of(tmp_path / "predictions", metrics)
+    for i in range(7):
+        writer.add(batch(f"c-{i}"))
+
+    def write(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
+        if len(batches) > 2:
+            raise MemoryError
+        return write_batches(folder, batches)
+
+    monkeypatch.setattr(prediction_writer, "write_batches", write)
+
+    assert writer.flush()
+    assert customers_in(tmp_path) == [f"c-{i}" for i in range(7)]
+    assert value(metrics, "foresend_prediction_log_dropped_rows_total") == 0.0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_writer_that_ends_before_its_time_says_so_and_counts_all_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = Metrics()
+    writer = writer_of(tmp_path / "predictions", metrics)
+    assert value(metrics, "foresend_prediction_log_writing") == 1.0
+
+    def end(folder: Path, batches: Sequence[PredictionBatch]) -> Path:
+        raise SystemExit
+
+    monkeypatch.setattr(prediction_writer, "write_batches", end)
+    monkeypatch.setattr(writer, "_flush_rows", 1)
+    writer.start()
+    writer.add(batch("ann", "bob"))
+    writer._thread.join(10.0)
+
+    assert not writer._thread.is_alive()
+    assert not writer.add(batch("cid"))
+    assert "has ended" in str(writer.problem)
+    assert value(metrics, "foresend_prediction_log_dropped_rows_total") == 3.0
+    assert value(metrics, "foresend_prediction_log_queue_rows") == 0.0
+    assert value(metrics, "foresend_prediction_log_writing") == 0.0
+    writer.stop()
+    assert value(metrics, "foresend_prediction_log_dropped_rows_total") == 3.0
+
+
 def test_a_disk_that_fills_up_while_writing_leaves_no_half_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

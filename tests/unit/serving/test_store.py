@@ -12,6 +12,7 @@ from feature_repo import contract
 from feature_repo.errors import ConfigError, StoreUnavailable
 from serving.settings import ServingSettings
 from serving.store import NUMBERS, TEXTS, VIEWS, MemoryStore, RedisStore, scoring_layout
+from tests.unit.serving.online.fake_redis import FakeRedis, polite, running
 
 
 def test_the_layout_holds_all_that_models_and_as_of_need() -> None:
@@ -57,3 +58,21 @@ def test_the_store_in_memory_gives_what_was_put_in() -> None:
 def test_the_store_in_memory_can_be_down() -> None:
     with pytest.raises(StoreUnavailable, match="away"):
         asyncio.run(MemoryStore(down="It is away.").read(["ann"]))
+
+
+def test_redis_that_lets_nobody_read_is_no_store_though_it_answers_ping() -> None:
+    def answer(words: list[bytes]) -> bytes:
+        return b"-NOPERM no\r\n" if words[0] == b"HGETALL" else polite(words)
+
+    fake = FakeRedis(polite)
+
+    async def run() -> None:
+        async with running(fake):
+            store = RedisStore(fake.url, project="foresend", settings=ServingSettings())
+            await store.ping()
+            fake.answer = answer
+            with pytest.raises(StoreUnavailable, match="NOPERM"):
+                await store.ping()
+            await store.close()
+
+    asyncio.run(run())

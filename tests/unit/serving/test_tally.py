@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -84,6 +85,33 @@ def test_what_an_ended_process_counted_stays_and_its_gauges_go() -> None:
     assert key("queue_rows", worker="0") not in found
     assert found[key("queue_rows", worker="1")] == 3
     assert len(processes) == 2
+
+
+def test_while_a_process_is_replaced_only_its_successors_gauges_are_shown() -> None:
+    tally, processes = two((1, 3))
+    fresh = Process()
+    fresh.asked.labels('/a "b"\\').inc(5)
+    fresh.queue.set(7)
+    tally.put(2, "0", fresh.text())
+    # The leaving one is asked again.
+    tally.put(0, "0", processes[0].text())
+
+    text = tally.exposition(CollectorRegistry())
+    assert text.count('queue_rows{worker="0"}') == 1
+    assert shown(tally)[key("queue_rows", worker="0")] == 7
+    assert shown(tally)[key("asked_total", route='/a "b"\\')] == 9
+
+
+@pytest.mark.parametrize("text", ["a{", "# TYPE a gauge\na x\n", "# HELP a\n# TYPE a no\n"])
+def test_series_that_cannot_be_read_leave_the_last_ones(text: str) -> None:
+    tally, _ = two((1, 3))
+    before = shown(tally)
+
+    tally.put(0, "0", text)
+
+    assert shown(tally) == before
+    tally.retire(0)
+    assert shown(tally)[key("asked_total", route='/a "b"\\')] == 4
 
 
 def test_it_is_all_shown_in_the_text_format_with_the_parents_own_series() -> None:

@@ -9,10 +9,25 @@ from typing import Any
 import pytest
 
 from feature_repo.errors import StoreUnavailable
+from serving.online import lane as lane_module
 from serving.online.address import command, parse
 from serving.online.connection import NoReply
-from serving.online.lane import FAILURES_TO_OPEN, Breaker, Lane
+from serving.online.lane import FAILURES_TO_OPEN, LONGEST_WAIT_S, PROBE_S, Breaker, Lane
+from serving.online.reading import Reading
 from tests.unit.serving.online.fake_redis import FakeRedis, loading, mute, polite, running
+
+CHECK = Reading("foresend").check
+
+
+def forbidding(words: list[bytes]) -> bytes:
+    """What Redis says to a user who may read no hash."""
+    if words[0] == b"HGETALL":
+        return b"-NOPERM this user has no permissions to run the 'hgetall' command\r\n"
+    return polite(words)
+
+
+async def read(lane: Lane) -> None:
+    await lane.ask(CHECK.commands, CHECK.count, CHECK.read)
 
 
 def with_lane(
@@ -20,7 +35,9 @@ def with_lane(
 ) -> None:
     async def run() -> None:
         async with running(fake):
-            lane = Lane(parse(fake.url), read_timeout_s=read_timeout_s, connect_timeout_s=0.5)
+            lane = Lane(
+                parse(fake.url), CHECK, read_timeout_s=read_timeout_s, connect_timeout_s=0.5
+            )
             try:
                 await test(lane)
             finally:
@@ -112,13 +129,13 @@ def test_a_store_that_fails_is_left_alone_until_a_probe_finds_it_back(trouble: A
         fake.answer = trouble
         for _ in range(FAILURES_TO_OPEN):
             assert "does not answer" in await fail(lane)
-        asked = sum(words[0] == b"GET" for words in fake.seen)
+        asked = fake.seen.count([b"GET", b"a"])
         for _ in range(20):
             assert "keeps failing" in await fail(lane)
         with pytest.raises(StoreUnavailable):
             await lane.ping()
         # Nobody asked it anything meanwhile.
-        assert sum(words[0] == b"GET" for words in fake.seen) == asked
+        assert fake.seen.count([b"GET", b"a"]) == asked
 
         fake.answer = polite
         assert await get_when_back(lane) == b"back"
@@ -141,11 +158,75 @@ def test_replies_that_are_not_what_was_expected_count_as_failures() -> None:
     with_lane(FakeRedis(polite), test)
 
 
+def test_a_redis_that_answers_ping_and_no_reads_is_away_until_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake = FakeRedis(polite)
+    told: list[str] = []
+    monkeypatch.setattr(lane_module.log, "info", lambda event, **_: told.append(event))
+
+    async def test(lane: Lane) -> None:
+        await read(lane)
+        fake.answer = forbidding
+        with pytest.raises(StoreUnavailable, match="NOPERM"):
+            await lane.ping()
+        for _ in range(FAILURES_TO_OPEN - 1):
+            with pytest.raises(StoreUnavailable, match="NOPERM"):
+                await read(lane)
+        # Fresh connections are let in and answer PING.
+        opened = fake.connections
+        while fake.connections < opened + 3:
+            with pytest.raises(StoreUnavailable, match="keeps failing"):
+                await read(lane)
+            await asyncio.sleep(0.01)
+        assert told == []
+
+        fake.answer = polite
+        assert await get_when_back(lane) == b"back"
+        assert told == ["online_store_back"]
+        await lane.ping()
+
+    with_lane(fake, test)
+
+
+def test_a_store_that_fails_again_at_once_is_looked_at_less_and_less_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[float] = []
+    probe = Lane._probe
+
+    async def noted(lane: Lane, wait_s: float) -> None:
+        waits.append(wait_s)
+        await probe(lane, 0.0)
+
+    monkeypatch.setattr(Lane, "_probe", noted)
+
+    def refuse(replies: list[object]) -> None:
+        raise NoReply(reason="it says something else")
+
+    async def test(lane: Lane) -> None:
+        for _ in range(5):
+            await get_when_back(lane)
+            for _ in range(FAILURES_TO_OPEN):
+                with pytest.raises(StoreUnavailable, match="something else"):
+                    await lane.ask(command(b"GET", b"a"), 1, refuse)
+        await get_when_back(lane)
+        # After a while that it was well for, it is looked at at once.
+        lane._probed_at -= 10.0
+        for _ in range(FAILURES_TO_OPEN):
+            with pytest.raises(StoreUnavailable, match="something else"):
+                await lane.ask(command(b"GET", b"a"), 1, refuse)
+        await get_when_back(lane)
+
+    with_lane(FakeRedis(polite), test)
+    assert waits == [0.0, PROBE_S, 2 * PROBE_S, LONGEST_WAIT_S, LONGEST_WAIT_S, 0.0]
+
+
 def test_a_lane_that_is_closed_while_it_probes_leaves_nothing_behind() -> None:
     fake = FakeRedis(mute)
 
     async def test(lane: Lane) -> None:
-        lane_ = Lane(parse(fake.url), read_timeout_s=0.01, connect_timeout_s=0.02)
+        lane_ = Lane(parse(fake.url), CHECK, read_timeout_s=0.01, connect_timeout_s=0.02)
         for _ in range(FAILURES_TO_OPEN):
             await fail(lane_)
         await asyncio.sleep(0.01)

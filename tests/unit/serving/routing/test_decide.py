@@ -73,7 +73,7 @@ def test_a_ghost_is_never_sunset_whatever_the_rules_say(case: Case, every: list[
     decided = decide("ann", case, settings, sends=(), now=NOW)
 
     if decided.action.kind is ActionKind.SUNSET:
-        assert not case.facts.ghost >= 0.5
+        assert case.facts.ghost < 0.5
 
 
 @given(cases, st.lists(rules(), max_size=6), caps, st.integers(0, 50))
@@ -173,7 +173,7 @@ def test_the_first_rule_that_applies_decides_and_tells_what_it_compared() -> Non
         rule("poor", ActionKind.SUPPRESS, score_below=0.1),
     )
     settings = RoutingSettings(rules=every)
-    cold = a_case(score=0.05, silent_days=200.0, seen_sends=9.0)
+    cold = a_case(score=0.05, silent_days=200.0, seen_sends=9.0, ghost=0.1)
 
     action = decide("ann", cold, settings, sends=(), now=NOW).action
 
@@ -232,6 +232,16 @@ def test_the_best_hour_comes_within_a_day(known: Facts) -> None:
     found = best_hour(known, 0.0, NOW)
 
     assert found is None or NOW < found <= NOW + timedelta(days=1)
+
+
+def test_who_may_not_get_mail_is_sunset_only_if_the_rule_says_so() -> None:
+    when: dict[str, Limit] = {"silent_days": 180.0, "seen_sends": 5.0}
+    careful = Rule(name="cold", kind=ActionKind.SUNSET, when=when)
+    without = Rule(name="cold", kind=ActionKind.SUNSET, when=when, without_placement=True)
+    for ghost, by_careful, by_without in ((NAN, False, True), (0.2, True, True), (0.6, 0, 0)):
+        case = a_case(silent_days=200.0, seen_sends=9.0, ghost=ghost)
+        assert (apply(careful, case, NOW) is not None) == by_careful
+        assert (apply(without, case, NOW) is not None) == by_without
 
 
 def rule(name: str, kind: ActionKind, **when: Limit) -> Rule:

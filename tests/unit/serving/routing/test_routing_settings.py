@@ -77,6 +77,10 @@ routing:
         ("routing: {rules: [{name: a, do: hold, until: noon}]}", "either until: best_hour"),
         ("routing: {rules: [{name: a, do: send, days: 3}]}", "belong to do: hold only"),
         ("routing: {rules: [{name: a, do: sunset}]}", "needs silent_days and seen_sends"),
+        (
+            "routing: {rules: [{name: a, do: send, without_placement: true}]}",
+            "without_placement belongs to do: sunset only",
+        ),
         ("routing: {rules: [{name: holdout, do: send}]}", "is taken"),
         ("routing: {rules: [{name: a, do: send}, {name: a, do: send}]}", "is taken"),
         ("routing: {rules: [{name: a, do: send, when: {teir: low}}]}", "teir is not a key"),

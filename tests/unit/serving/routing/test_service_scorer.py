@@ -19,7 +19,7 @@ from serving.answers import (
 from serving.asks import Ask, AskedCustomer
 from serving.errors import NoModel, Overloaded
 from serving.routing.scorer import Verdict
-from serving.routing.service_scorer import UNDER_WAY, ServiceScorer
+from serving.routing.service_scorer import MOST_FAILURES, UNDER_WAY, ServiceScorer
 
 
 class FakeService:
@@ -27,7 +27,7 @@ class FakeService:
 
     def __init__(self) -> None:
         self.closed = False
-        self.under_way = self.most = 0
+        self.under_way = self.most = self.failures = 0
 
     async def score(self, ask: Ask) -> Answer:
         self.under_way += 1
@@ -37,7 +37,11 @@ class FakeService:
         if ask.target == "full":
             raise Overloaded("too much waits")  # noqa: EM101
         if ask.target == "broken":
+            self.failures += 1
             raise ValueError
+        if any(one.customer_id.startswith("bad") for one in ask.customers):
+            self.failures += 1
+            raise ArithmeticError
         if ask.target != "buy":
             raise NoModel("none")  # noqa: EM101
         return Answer(
@@ -96,8 +100,27 @@ def test_each_ask_has_its_verdicts_or_none_without_a_usable_model(scorer: Servic
             ),
         ],
         None,
-        None,
+        [None],
     ]
+
+
+def test_whom_a_model_fails_on_are_found_and_the_others_scored(scorer: ServiceScorer) -> None:
+    names = [f"c{n}" for n in range(64)]
+    names[7] = "bad7"
+    names[40] = "bad40"
+
+    (found,) = scorer.score([ask("buy", *names)])
+
+    assert found is not None
+    assert [names[place] for place, one in enumerate(found) if one is None] == ["bad7", "bad40"]
+    assert [one.score for one in found if one is not None][:2] == [0.2, 0.2]
+
+
+def test_a_model_that_fails_on_everybody_is_not_asked_of_each(
+    scorer: ServiceScorer, service: FakeService
+) -> None:
+    assert scorer.score([ask("broken", *("c" * 64))]) == [[None] * 64]
+    assert service.failures == MOST_FAILURES
 
 
 def test_the_canary_names_its_own_version(scorer: ServiceScorer) -> None:

@@ -23,7 +23,9 @@ class FakeMautic:
 
     contacts: dict[int, dict[str, Any]] = field(default_factory=dict)
     fields: set[str] = field(
-        default_factory=lambda: {"foresend_score", "foresend_tier", "foresend_action"}
+        default_factory=lambda: {
+            f"foresend_{one}" for one in ("score", "tier", "action", "holdout")
+        }
     )
     limit: int = 200
     #: Contacts that a form finds something wrong with.
@@ -116,6 +118,7 @@ class FakeSendGrid:
             "foresend_score": ("e1_N", "Number"),
             "foresend_tier": ("e2_T", "Text"),
             "foresend_action": ("e3_T", "Text"),
+            "foresend_holdout": ("e4_T", "Text"),
         }
     )
     pending_polls: int = 1

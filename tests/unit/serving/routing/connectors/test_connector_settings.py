@@ -47,7 +47,11 @@ routing:
       user_env: FORESEND_MAUTIC_USER
       password_env: FORESEND_MAUTIC_PASSWORD
       contact: {by: field, field: foresend_id}
-      fields: {score: foresend_score, tier: foresend_tier, action: foresend_action}
+      fields:
+        score: foresend_score
+        tier: foresend_tier
+        action: foresend_action
+        holdout: foresend_holdout
     hook:
       {kind: webhook, url: https://e.example/f, secret_env: FORESEND_S, streams: [changed, results]}
     warehouse:

@@ -48,8 +48,8 @@ def test_who_was_forgotten_is_asked_for_at_once() -> None:
     directory = AskedDirectory(tool, Time().pace.monotonic)
     directory.lookup(["ann"])
     tool.known["ann"] = "9"
-    directory.forget("ann")
-    directory.forget("nobody")
+    assert directory.forget("ann")
+    assert directory.forget("nobody")
 
     assert directory.lookup(["ann"]) == {"ann": "9"}
 

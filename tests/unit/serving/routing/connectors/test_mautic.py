@@ -50,6 +50,7 @@ def test_fields_are_set_and_others_stay() -> None:
         "foresend_score": 0.5,
         "foresend_tier": "high",
         "foresend_action": "send",
+        "foresend_holdout": 0,
     }
     assert fake.contacts[2]["foresend_tier"] == ""
     assert fake.batches == [2]
@@ -112,9 +113,48 @@ def test_a_contact_that_was_merged_is_found_again() -> None:
     connector.deliver([message("ann")])
     fake.contacts = {9: {"shop_id": "ann"}}
 
-    assert connector.deliver([message("ann", seq=2)]) == [UNKNOWN]
-    assert connector.deliver([message("ann", seq=3)]) == [DELIVERED]
+    outcomes = connector.deliver([message("eve"), message("ann", seq=2), message("bob")])
+
+    assert outcomes == [UNKNOWN, DELIVERED, UNKNOWN]
     assert "foresend_score" in fake.contacts[9]
+
+
+def test_a_contact_that_is_found_but_cannot_be_written_is_tried_twice_and_not_for_ever() -> None:
+    fake = FakeMautic({7: {"shop_id": "ann"}})
+    gone = {"contacts": [], "statusCodes": [404], "errors": {"0": {"code": 404}}}
+
+    def cannot_edit(request: httpx.Request) -> httpx.Response:
+        return answer(200, gone) if request.method == "PATCH" else fake(request)
+
+    tool = Scripted(cannot_edit)
+
+    assert mautic(tool, **BY_FIELD).deliver([message("ann")]) == [UNKNOWN]
+    assert [one.method for one in tool.seen] == ["GET", "PATCH"] * 2
+
+
+def test_a_contact_that_was_merged_while_mautic_became_busy_waits() -> None:
+    fake = FakeMautic({7: {"shop_id": "ann"}})
+    tool = Scripted(fake)
+    connector = mautic(tool, **BY_FIELD)
+    connector.deliver([message("ann")])
+    fake.contacts = {9: {"shop_id": "ann"}}
+    gone = {"contacts": [], "statusCodes": [404], "errors": {"0": {"code": 404}}}
+    tool.first = [answer(200, gone), answer(503, {})]
+
+    assert connector.deliver([message("ann", seq=2)])[0].fate is Fate.RETRY
+    assert connector.deliver([message("ann", seq=2)]) == [DELIVERED]
+
+
+@pytest.mark.parametrize("stranger", ["7f3c", "007", " 7", "7.0", "7e0", "-7", "+7", "٧", "", "0"])
+def test_an_id_that_php_would_read_as_a_strangers_is_unknown(stranger: str) -> None:
+    fake = FakeMautic({7: {}, 8: {}})
+    tool = Scripted(fake)
+
+    outcomes = mautic(tool).deliver([message(stranger), message("8")])
+
+    assert outcomes == [UNKNOWN, DELIVERED]
+    assert fake.contacts[7] == {}
+    assert [one["id"] for one in json.loads(tool.seen[0].content)] == ["8"]
 
 
 @pytest.mark.parametrize(
@@ -142,22 +182,22 @@ def test_a_tool_that_does_not_take_it_now_gets_it_later(
 
 
 def test_a_batch_that_is_refused_costs_only_the_bad_one() -> None:
-    fake = FakeMautic({n: {} for n in range(8)})
+    fake = FakeMautic({n: {} for n in range(1, 9)})
 
     def picky(request: httpx.Request) -> httpx.Response:
         if request.method == "PATCH" and '"5"' in request.content.decode():
             return answer(422, {})
         return fake(request)
 
-    outcomes = mautic(picky).deliver([message(str(n)) for n in range(8)])
+    outcomes = mautic(picky).deliver([message(str(n)) for n in range(1, 9)])
 
     assert [one.fate for one in outcomes].count(Fate.DELIVERED) == 7
-    assert outcomes[5].fate is Fate.DEAD
-    assert outcomes[5].reason == "status 422"
+    assert outcomes[4].fate is Fate.DEAD
+    assert outcomes[4].reason == "status 422"
 
 
 def test_a_smaller_limit_of_the_installation_is_found() -> None:
-    fake = FakeMautic({n: {} for n in range(100)}, limit=30)
+    fake = FakeMautic({n: {} for n in range(1, 101)}, limit=30)
     time = Time()
     connector = mautic(fake, time)
     bench = Bench(lambda _: DELIVERED)
@@ -167,7 +207,7 @@ def test_a_smaller_limit_of_the_installation_is_found() -> None:
     bench.deliverer.pace = time.pace
     bench.start()
     bench.deliverer.connector = connector
-    bench.source.put(*(message(str(n)) for n in range(100)))
+    bench.source.put(*(message(str(n)) for n in range(1, 101)))
 
     until = time.seconds + 60
     while bench.deliverer.in_hand or time.seconds == 0:
@@ -219,7 +259,7 @@ def test_check_asks_for_the_fields_and_changes_nothing() -> None:
     assert "foresend_score" in mautic(tool).check()
     assert {request.method for request in tool.seen} == {"GET"}
     with pytest.raises(ConfigError, match="no contact fields foresend_tier;"):
-        mautic(FakeMautic(fields={"foresend_score", "foresend_action"})).check()
+        mautic(FakeMautic(fields={"foresend_score", "foresend_action", "foresend_holdout"})).check()
     with pytest.raises(StoreUnavailable, match="status 401"):
         mautic(FakeMautic(tokens=set())).check()
 

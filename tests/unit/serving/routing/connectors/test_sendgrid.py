@@ -12,6 +12,7 @@ from serving.routing.connectors.port import DELIVERED, Connector, Fate, Outcome
 from serving.routing.message import Routed
 from tests.unit.serving.routing.connectors.fakes import FakeSendGrid
 from tests.unit.serving.routing.connectors.world import (
+    Bench,
     Scripted,
     Time,
     message,
@@ -54,6 +55,7 @@ def test_fields_are_addressed_by_id_and_the_job_is_waited_for() -> None:
         "e1_N": 0.25,
         "e2_T": "high",
         "e3_T": "send",
+        "e4_T": "false",
     }
     assert sendgrid.contacts["bob"]["e2_T"] == ""
     assert sendgrid.puts == [2]
@@ -99,6 +101,58 @@ def test_a_job_that_never_ends_is_sent_again_after_a_quarter_of_an_hour() -> Non
     assert set(fates[:-3]) == {Fate.PENDING}
 
 
+@pytest.mark.parametrize(
+    ("first", "after_s"),
+    [
+        (httpx.Response(503), 5.0),
+        (httpx.Response(429, headers={"Retry-After": "30"}), 30.0),
+        (httpx.Response(400), 5.0),
+        (httpx.Response(200, text="<html>"), 60.0),
+        (httpx.ReadTimeout("slow"), 5.0),
+    ],
+)
+def test_a_job_that_cannot_be_asked_about_is_still_open(
+    first: httpx.Response | Exception, after_s: float
+) -> None:
+    sendgrid, time = FakeSendGrid(pending_polls=0), Time()
+    tool = Scripted(sendgrid)
+    connector = opened(settings_of(**KEYS), tool, time)
+    connector.deliver([message()])
+    tool.first = [first]
+
+    (outcome,) = connector.deliver([message()])
+
+    assert (outcome.fate, outcome.after_s) == (Fate.PENDING, after_s)
+    assert not outcome.got_through
+    assert to_the_end(connector, [message()], time) == {"ann": DELIVERED}
+    assert sendgrid.puts == [1]
+
+
+def test_a_newer_message_never_overtakes_a_job_that_cannot_be_asked_about() -> None:
+    sendgrid = FakeSendGrid(pending_polls=3)
+    tool = Scripted(sendgrid)
+    bench = Bench(lambda _: DELIVERED)
+    bench.tool = opened(settings_of(**KEYS), tool, bench.time)  # type: ignore[assignment]
+    bench.start()
+    bench.source.put(message(seq=1, tier="low"))
+    while not sendgrid.puts:
+        bench.rounds(1)
+    tool.first = [httpx.Response(503)] * 9
+    bench.source.put(message(seq=2, tier="high"))
+
+    while tool.first:
+        bench.rounds(1)
+    assert sendgrid.puts == [1]
+    assert "status 503" in str(bench.deliverer.trouble)
+    while bench.deliverer.in_hand:
+        bench.rounds(1)
+
+    assert sendgrid.puts == [1, 1]
+    assert sendgrid.contacts["ann"]["e2_T"] == "high"
+    assert bench.count("delivered") == 2
+    assert bench.deliverer.trouble is None
+
+
 def test_a_call_is_never_larger_than_six_megabytes() -> None:
     sendgrid = FakeSendGrid(pending_polls=0)
     fields = {"reason": "foresend_tier", "score": "foresend_score"}
@@ -123,7 +177,7 @@ def test_fields_that_are_missing_wait_for_a_person() -> None:
     (outcome,) = connector.deliver([message()])
 
     assert outcome.fate is Fate.RETRY
-    assert "no custom fields foresend_action, foresend_tier" in outcome.reason
+    assert "no custom fields foresend_action, foresend_holdout, foresend_tier" in outcome.reason
     with pytest.raises(ConfigError, match="make them there first"):
         connector.check()
 
