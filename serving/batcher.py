@@ -1,7 +1,7 @@
 """Gathers requests in flight into micro-batches: one read and one pass of the model for many.
 
 What arrives in one turn of the event loop goes out together at its end. While a batch is under
-way, what arrives meanwhile is gathered on, for two milliseconds at most: a busy server then works
+way, what arrives meanwhile is gathered on, for a millisecond at most: a busy server then works
 in fewer and larger batches, and an idle one answers at once.
 """
 
@@ -25,7 +25,7 @@ UNDER_WAY: Final = 1
 """From so many batches under way on, new ones are gathered. With two the batches were half as
 large, and a server with 64 callers answered a tenth fewer."""
 
-HOLD_S: Final = 0.002
+HOLD_S: Final = 0.001
 """Longest wait for a batch under way; a store that hangs holds nobody back longer."""
 
 

@@ -28,7 +28,7 @@ class ServingSettings(BaseSettings):
     )
     max_body_bytes: int = Field(1 << 20, ge=1024, description="Largest request body.")
     redis_connect_timeout_s: float = Field(0.05, gt=0, description="To open a connection.")
-    redis_read_timeout_s: float = Field(0.015, gt=0, description="For one read of Redis.")
+    redis_read_timeout_s: float = Field(0.013, gt=0, description="For one read of Redis.")
     redis_bulk_timeout_s: float = Field(0.5, gt=0, description="For one read of a bulk request.")
     mlflow_webhook_secret: SecretStr | None = Field(
         None,

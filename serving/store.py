@@ -1,6 +1,6 @@
 """Reading a request's customers from the feature store: the port, Redis, and a fake.
 
-A request waits once, for 15 ms by default, and is then answered in a declared, degraded way.
+A request waits once, for 13 ms by default, and is then answered in a declared, degraded way.
 """
 
 from __future__ import annotations

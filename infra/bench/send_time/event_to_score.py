@@ -36,6 +36,8 @@ CUSTOMERS: Final = 20_000
 ALLOWED_S: Final = 2.0
 _TRAINED_ON: Final = 5_000
 _SETTLE_S: Final = 10.0
+_WARM_PER_BODY: Final = 1_000
+_CLIENT: Final = httpx.Client(timeout=30)
 _CONFIG: Final = (
     f"targets: {{{TARGET}: {{event: purchased, horizon_days: 30, spine: weekly}}}}\n"
     "routing: {enabled: true, score_change: 0.0, holdout: {share: 0.05, salt: bench}}\n"
@@ -65,6 +67,10 @@ def run(workdir: Path) -> dict[str, Any]:
             told, stop = _Told(), threading.Event()
             listener = threading.Thread(target=told.listen, args=(fleet.settings, stop))
             listener.start()
+            # Everybody's first event: from then on each customer has a state of the stream's own.
+            for start in range(0, CUSTOMERS, _WARM_PER_BODY):
+                _post(fleet.url, [*range(start, start + _WARM_PER_BODY)], "warm")
+            time.sleep(_SETTLE_S)
             sent = _send(fleet.url)
             time.sleep(_SETTLE_S)
             stop.set()
@@ -112,11 +118,15 @@ class _Told:
 
 
 def _prepare(settings: Settings) -> None:
-    write_feature_tables(settings, customers=CUSTOMERS, versions=1, until=UNTIL)
+    """A model on the shelf, learnt from customers of another project."""
     assert settings.redis_url is not None
+    other = Settings(
+        home=settings.home / "other", redis_url=settings.redis_url, project="bench_other"
+    )
+    write_feature_tables(other, customers=_TRAINED_ON, versions=1, until=UNTIL)
     with online.connect(settings.redis_url.get_secret_value()) as client:
-        load(settings, client, as_of=UNTIL, full=True)
-        model = train(settings, client, _TRAINED_ON)
+        load(other, client, as_of=UNTIL, full=True)
+        model = train(other, client, _TRAINED_ON)
     shelve(settings, model)
 
 
@@ -154,30 +164,37 @@ def _send(url: str) -> Sequence[tuple[str, float]]:
     """Send opens and clicks at EVENTS_PER_S; customer and moment of each."""
     rng = np.random.default_rng(9)
     sent: list[tuple[str, float]] = []
-    headers = {"Content-Type": "application/json"}
     began = time.perf_counter()
-    with httpx.Client(timeout=30, headers=headers) as client:
-        for number in range(EVENTS_PER_S * SECONDS // PER_BODY):
-            due = began + number * PER_BODY / EVENTS_PER_S
-            time.sleep(max(0.0, due - time.perf_counter()))
-            ids = [customer_id(int(i)) for i in rng.integers(0, CUSTOMERS, PER_BODY)]
-            now = time.time()
-            body = [_event(number, place, customer, now) for place, customer in enumerate(ids)]
-            client.post(url + URL_PATH, content=orjson.dumps(body)).raise_for_status()
-            sent += [(customer, now) for customer in ids]
+    for number in range(EVENTS_PER_S * SECONDS // PER_BODY):
+        due = began + number * PER_BODY / EVENTS_PER_S
+        time.sleep(max(0.0, due - time.perf_counter()))
+        numbers = rng.integers(0, CUSTOMERS, PER_BODY).tolist()
+        now = _post(url, numbers, str(number))
+        sent += [(customer_id(one), now) for one in numbers]
     return sent
 
 
-def _event(number: int, place: int, customer: str, now: float) -> dict[str, Any]:
+def _post(url: str, customers: Sequence[int], name: str) -> float:
+    """Send an open of each customer in one body; the moment it was sent."""
+    now = time.time()
+    body = [_event(f"{name}-{place}-{one}", one, now) for place, one in enumerate(customers)]
+    headers = {"Content-Type": "application/json"}
+    content = orjson.dumps(body)
+    _CLIENT.post(url + URL_PATH, content=content, headers=headers).raise_for_status()
+    return now
+
+
+def _event(name: str, number: int, now: float) -> dict[str, Any]:
+    customer = customer_id(number)
     return {
         "email": f"{customer}@example.com",
         "timestamp": int(now),
-        "sg_event_id": f"score-{number}-{place}",
+        "sg_event_id": f"score-{name}",
         "event": "open",
         "category": ["bench"],
         "customer_id": customer,
         "marketing_campaign_id": 7,
         "useragent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/130.0",
-        "ip": f"198.18.{number % 250}.{place}",
+        "ip": f"198.18.{number // 256 % 256}.{number % 256}",
         "sg_machine_open": False,
     }
