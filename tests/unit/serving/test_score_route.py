@@ -50,13 +50,13 @@ def test_an_unknown_customer_gets_the_base_rate_and_fails_nobody(world: World) -
     assert rows[1]["degraded"] is None
 
 
-def test_a_thousand_customers_are_answered_from_reads_of_32(world: World) -> None:
+def test_a_thousand_customers_are_answered_from_reads_of_64(world: World) -> None:
     with world.client() as client:
         rows = client.post("/v1/score", json=ask(*["ann"] * 1000)).json()["scores"]
 
     assert {row["score"] for row in rows} == {0.25}
     assert len(rows) == 1000
-    assert world.store.reads == 32
+    assert world.store.reads == 16
 
 
 def test_a_planned_send_is_aged_to_its_own_time(world: World) -> None:
