@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_repo import transforms
 from serving.audience.jobs import CUSTOMER
 from serving.matrix import MatrixReader
 from serving.placement import GHOST, Remedy
-from serving.schemas import LONGEST_ID, Cause
-from serving.scoring import Rules, newest_events
-from serving.store import NUMBERS, TEXTS, Stored
+from serving.schemas import LONGEST_ID
+from serving.scoring import Known, Rules, known_at_send
+from serving.served import NUMBER_ROWS, TEXT_ROWS
+from serving.store import Stored
 from serving.tiers import TierPolicy, tier_numbers
 from serving.watch import Model
 
@@ -45,9 +45,6 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
-_NAMES: Final = (*NUMBERS, *transforms.SEND_TIME)
-_INPUTS: Final = np.array([NUMBERS.index(name) for name in transforms.SEND_TIME_INPUTS])
-_CAUSES: Final = (None, Cause.UNKNOWN_CUSTOMER, Cause.FEATURES_AFTER_SEND_AT, Cause.STALE_FEATURES)
 _BAD_ID: Final = f"customer_id must be 1 to {LONGEST_ID} characters"
 
 Floats = npt.NDArray[np.float64]
@@ -85,8 +82,8 @@ class AudienceScorer:
         self, served: Served, reader: Reader, rules: Rules, *, send_at: datetime, now: datetime
     ) -> None:
         self._served, self._reader, self._rules = served, reader, rules
-        self._send_at, self._used_at = send_at.timestamp(), min(now, send_at).timestamp()
-        self._matrix = MatrixReader(served.model.encoder, _NAMES, TEXTS)
+        self._send_at, self._now = send_at.timestamp(), now.timestamp()
+        self._matrix = MatrixReader(served.model.encoder, NUMBER_ROWS, TEXT_ROWS)
 
     def score(self, customers: Sequence[str | None]) -> tuple[pa.RecordBatch, Counts]:
         """The rows of some customers, in their order, and what they came to.
@@ -99,34 +96,16 @@ class AudienceScorer:
         usable = [c if c and len(c) <= LONGEST_ID else None for c in customers]
         bad = np.array([c is None for c in usable])
         stored = self._reader.read([c or "-" for c in usable])
-        scores = self._scores(stored)
-        causes = self._causes(stored)
+        at = np.full(len(customers), self._send_at)
+        known = known_at_send(stored, at, None, now=self._now, rules=self._rules)
+        model = self._served.model
+        scores = model.score_matrix(self._matrix.matrix(known.numbers, known.texts))
+        scores = np.where(known.found, scores, model.base_rate)
         tiers = self._tiers(scores)
-        kept = ~bad
-        counts = Counts(
-            Counter(tier for tier, good in zip(tiers, kept, strict=True) if good and tier),
-            _counted(causes[kept]),
-            int(bad.sum()),
-        )
-        return self._rows(customers, stored, scores, tiers, causes, bad), counts
-
-    def _scores(self, stored: Stored) -> Floats:
-        model, rows = self._served.model, stored.numbers.shape[1]
-        at = np.full(rows, self._send_at)
-        at_send = transforms.send_time_matrix(stored.numbers[_INPUTS], at)
-        numbers = np.concatenate([stored.numbers, at_send])
-        scores = model.score_matrix(self._matrix.matrix(numbers, stored.texts))
-        return np.where(stored.found, scores, model.base_rate)
-
-    def _causes(self, stored: Stored) -> npt.NDArray[np.int64]:
-        """Place in _CAUSES of each row; the first that applies, as for single answers."""
-        through = stored.through
-        is_stale = (
-            through is None or self._used_at - through.timestamp() > self._rules.stale_after_s
-        )
-        late = stored.known_at > self._send_at + self._rules.clock_skew_s
-        causes = np.where(late, 2, 3 if is_stale else 0)
-        return np.where(stored.found, causes, 1)
+        causes = [None if one is None else one.cause for one in known.degraded]
+        good = (~bad).tolist()
+        counts = Counts(_counted(tiers, good), _counted(causes, good), int(bad.sum()))
+        return self._rows(customers, known, scores, tiers, causes, bad), counts
 
     def _tiers(self, scores: Floats) -> list[str | None]:
         policy = self._served.policy
@@ -137,16 +116,15 @@ class AudienceScorer:
     def _rows(
         self,
         customers: Sequence[str | None],
-        stored: Stored,
+        known: Known,
         scores: Floats,
         tiers: Sequence[str | None],
-        causes: npt.NDArray[np.int64],
+        causes: Sequence[str | None],
         bad: npt.NDArray[np.bool_],
     ) -> pa.RecordBatch:
         rows = len(customers)
-        last = np.where(bad, np.nan, newest_events(stored))
-        ghost = stored.numbers[NUMBERS.index("ghost")]
-        labels = np.array([None if c is None else c.value for c in _CAUSES], dtype=object)
+        last = np.where(bad, np.nan, known.as_of)
+        ghost = known.ghost
         columns = [
             pa.array(customers, pa.string()),
             pa.array(scores, pa.float64(), mask=bad),
@@ -154,8 +132,8 @@ class AudienceScorer:
             pa.array([self._served.version] * rows, pa.string()),
             _times(last),
             pa.array(self._send_at - last, pa.float64(), from_pandas=True),
-            pa.array(labels[causes], pa.string(), mask=bad),
-            pa.array(stored.numbers[NUMBERS.index("p_inbox_28d")], from_pandas=True),
+            pa.array(causes, pa.string(), mask=bad),
+            pa.array(known.p_inbox_28d, pa.float64(), from_pandas=True),
             pa.array(ghost, pa.float64(), from_pandas=True),
             pa.array(np.full(rows, Remedy.REPAIR.value), mask=~(ghost >= GHOST)),
             pa.array(np.full(rows, _BAD_ID), mask=~bad),
@@ -163,10 +141,9 @@ class AudienceScorer:
         return pa.record_batch(columns, schema=SCHEMA)
 
 
-def _counted(causes: npt.NDArray[np.int64]) -> Counter[str]:
-    counts = np.bincount(causes, minlength=len(_CAUSES)).tolist()
+def _counted(words: Sequence[str | None], wanted: Sequence[bool]) -> Counter[str]:
     return Counter(
-        {c.value: n for c, n in zip(_CAUSES, counts, strict=True) if c is not None and n}
+        word for word, is_wanted in zip(words, wanted, strict=True) if is_wanted and word
     )
 
 
