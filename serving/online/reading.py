@@ -31,7 +31,7 @@ from serving.online.connection import NoReply
 from serving.online.lane import Check
 from serving.online.stored import TEXTS, VIEWS, Stored, scoring_layout
 
-_FEW: Final = 96
+_FEW: Final = 32
 """Up to so many times are read one by one, which is quicker than whole columns."""
 
 _NOBODY: Final = ("",)
