@@ -142,7 +142,7 @@ def test_a_thousand_customers_are_one_trace(world: World, collector: Collector) 
         client.post("/v1/score", json=ask(*["ann"] * 1000))
 
     assert len({span.trace_id for span in collector.spans}) == 1
-    assert sum(span.name == "model" for span in collector.spans) == 32
+    assert sum(span.name == "model" for span in collector.spans) == 16
 
 
 def test_a_collector_that_is_not_there_costs_spans_only(world: World) -> None:
