@@ -32,13 +32,10 @@ from serving.http.problems import add_problems, broken
 from serving.http.route import ScoreRoute
 from serving.http.tracing import Tracing
 from serving.metrics import Metrics
-from serving.opened import running
-from serving.prediction_writer import PredictionWriter
+from serving.opened import make_service, running
 from serving.registry import ModelRegistry
-from serving.scoring import Rules
-from serving.service import LastScores, ScoringService, untraced
+from serving.service import ScoringService, untraced
 from serving.settings import ServingSettings
-from serving.shadow import Shadow
 from serving.shelf import Shelf
 from serving.store import FeatureStore
 from serving.trials import Trial
@@ -174,30 +171,21 @@ def _service(
     metrics: Metrics,
 ) -> ScoringService:
     is_busy = (lambda: False) if ports.gate is None else ports.gate.is_busy
-    return ScoringService(
-        watch=ModelWatch(
-            ports.registry,
-            ports.shelf,
-            ports.load_model,
-            tuple(targets),
-            metrics,
-            ports.clock,
-            trials=ports.trials,
-            bell=ports.bell,
-        ),
-        store=ports.store,
-        predictions=PredictionWriter(
-            predictions,
-            metrics,
-            flush_s=settings.prediction_flush_s,
-            flush_rows=settings.prediction_flush_rows,
-            queue_rows=settings.prediction_queue_rows,
-        ),
-        metrics=metrics,
-        rules=Rules(settings.stale_after_s, settings.clock_skew_s),
-        clock=ports.clock,
-        last_scores=LastScores(settings.last_scores),
-        shadow=Shadow(metrics.promotion.shadow, is_busy=is_busy),
+    watch = ModelWatch(
+        ports.registry,
+        ports.shelf,
+        ports.load_model,
+        tuple(targets),
+        metrics,
+        ports.clock,
+        trials=ports.trials,
+        bell=ports.bell,
+    )
+    return make_service(
+        watch,
+        ports.store,
+        settings,
+        predictions=predictions,
         is_busy=is_busy,
         monotonic=ports.monotonic,
         part=untraced if ports.tracing is None else ports.tracing.part,

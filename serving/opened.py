@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 import structlog
 
@@ -24,6 +26,7 @@ from serving.settings import ServingSettings
 from serving.shadow import Shadow
 from serving.shelf import Shelf
 from serving.store import FeatureStore, RedisStore
+from serving.traced import Part, untraced
 from serving.trials import trials_of
 from serving.watch import ModelWatch
 
@@ -71,22 +74,39 @@ def _service(
         trials=trials_of(config),
         bell=Bell(settings.state_path / "doorbell"),
     )
-    predictions = PredictionWriter(
-        settings.predictions_path,
-        metrics,
-        flush_s=limits.prediction_flush_s,
-        flush_rows=limits.prediction_flush_rows,
-        queue_rows=limits.prediction_queue_rows,
-    )
+    return make_service(watch, store, limits, predictions=settings.predictions_path)
+
+
+def make_service(
+    watch: ModelWatch,
+    store: FeatureStore,
+    limits: ServingSettings,
+    *,
+    predictions: Path,
+    is_busy: Callable[[], bool] = lambda: False,
+    monotonic: Callable[[], float] = time.monotonic,
+    part: Part = untraced,
+) -> ScoringService:
+    """The service of any process, over what it follows and reads; nothing is started."""
+    metrics = watch.metrics
     return ScoringService(
         watch=watch,
         store=store,
-        predictions=predictions,
+        predictions=PredictionWriter(
+            predictions,
+            metrics,
+            flush_s=limits.prediction_flush_s,
+            flush_rows=limits.prediction_flush_rows,
+            queue_rows=limits.prediction_queue_rows,
+        ),
         metrics=metrics,
         rules=Rules(limits.stale_after_s, limits.clock_skew_s),
-        clock=clock,
+        clock=watch.clock,
         last_scores=LastScores(limits.last_scores),
-        shadow=Shadow(metrics.promotion.shadow),
+        shadow=Shadow(metrics.promotion.shadow, is_busy=is_busy),
+        is_busy=is_busy,
+        monotonic=monotonic,
+        part=part,
     )
 
 
